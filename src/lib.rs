@@ -5,3 +5,6 @@
 pub mod media;
 
 pub mod codec;
+pub mod metrics;
+pub mod render;
+pub mod track;

@@ -81,6 +81,10 @@ impl VideoEncoder for Encoder {
         }
         Ok(())
     }
+
+    fn size(&self) -> (u32, u32) {
+        (self.settings.width, self.settings.height)
+    }
 }
 
 fn open(settings: &Settings) -> Result<encoder::video::Encoder, Error> {

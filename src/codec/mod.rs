@@ -46,8 +46,11 @@ pub trait VideoEncoder: Send {
     /// Codes `frame`. `keyframe` asks for a picture that can be decoded on its own.
     fn encode(&mut self, frame: &VideoFrame, keyframe: bool) -> Result<CodedPicture, Error>;
 
-    /// Aims for `bits_per_second` from the next picture on. Says whether the next picture must be a keyframe.
+    /// Aims for `bits_per_second` from the next picture on, which may therefore be a keyframe.
     fn set_bitrate(&mut self, bits_per_second: u32) -> Result<(), Error>;
+
+    /// Width and height of the pictures it takes.
+    fn size(&self) -> (u32, u32);
 }
 
 /// Opens the encoder for `codec`.

@@ -1,0 +1,102 @@
+//! Every metric, declared once: name, unit, and buckets set round the deadline it is held against.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// A picture is due every 40 ms, so what one costs is measured against that.
+const PICTURE_BUCKETS: &[f64] = &[0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08];
+/// A person waits: 250 ms is the goal, 4 s the end of patience.
+const TURN_BUCKETS: &[f64] = &[0.02, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0, 2.0, 4.0];
+
+/// Installs the recorder; its handle renders `/metrics`.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("encode_seconds".into()), PICTURE_BUCKETS)?
+        .set_buckets(TURN_BUCKETS)?
+        .install_recorder()
+}
+
+/// The build, once.
+pub fn build_info() {
+    gauge!("visavis_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// Sessions that hold a slot.
+pub fn sessions(count: usize) {
+    gauge!("visavis_sessions").set(count as f64);
+}
+
+/// Viewers of all sessions that are connected.
+pub fn viewers(change: f64) {
+    gauge!("visavis_viewers").increment(change);
+}
+
+/// A session got its slot.
+pub fn session_created() {
+    counter!("visavis_sessions_created_total").increment(1);
+}
+
+/// A session gave its slot back.
+pub fn session_closed(reason: &'static str) {
+    counter!("visavis_sessions_closed_total", "reason" => reason).increment(1);
+}
+
+/// An offer was answered, or why not.
+pub fn offer(result: &'static str, took: Duration) {
+    counter!("visavis_offers_total", "result" => result).increment(1);
+    histogram!("visavis_offer_seconds").record(took);
+}
+
+/// A request was refused by one of the limits L1–L18.
+pub fn rejected(limit: &'static str) {
+    counter!("visavis_rejected_total", "limit" => limit).increment(1);
+}
+
+/// A datagram was dropped before the WebRTC stack saw it.
+pub fn udp_dropped(why: &'static str) {
+    counter!("visavis_udp_dropped_total", "why" => why).increment(1);
+}
+
+/// A keyframe left for a viewer.
+pub fn keyframe() {
+    counter!("visavis_keyframes_total").increment(1);
+}
+
+/// One picture encoded.
+pub fn encode_seconds(codec: &'static str, took: Duration) {
+    histogram!("visavis_encode_seconds", "codec" => codec).record(took);
+}
+
+/// A frame that was due was not sent.
+pub fn frame_dropped(kind: &'static str, why: &'static str) {
+    counter!("visavis_frames_dropped_total", "kind" => kind, "why" => why).increment(1);
+}
+
+/// Rendering had nothing when a slice was due.
+pub fn underrun() {
+    counter!("visavis_underruns_total").increment(1);
+}
+
+/// Ticks of 20 ms given up to a stall.
+pub fn skipped_ticks(ticks: u64) {
+    if ticks > 0 {
+        counter!("visavis_skipped_ticks_total").increment(ticks);
+    }
+}
+
+/// A render or encode thread panicked.
+pub fn render_panic() {
+    counter!("visavis_render_panics_total").increment(1);
+}
+
+/// From the text's arrival to a stage of its answer: `llm` first delta, `tts` first sound, `played` first sample.
+pub fn turn_stage(stage: &'static str, took: Duration) {
+    histogram!("visavis_turn_seconds", "stage" => stage).record(took);
+}
+
+/// From the request to interrupt until the turn was cut everywhere.
+pub fn interrupted(took: Duration) {
+    histogram!("visavis_interrupt_seconds").record(took);
+}

@@ -1,0 +1,44 @@
+//! Speech in, pictures with their sound out, on one thread per session.
+//!
+//! In: `(TurnId, Item)` from `session::turn`. Out: `AvSlice`, 40 ms each. There is no clock here: a full slice queue is
+//! what slows the render thread down.
+
+mod thread;
+mod worker;
+
+use std::sync::Arc;
+
+use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
+
+pub use thread::{SLICE_QUEUE, spawn};
+pub use worker::{CurrentTurn, Worker};
+
+/// What an answer is made of, in the order in which it is said.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A clause begins with the next sample.
+    Clause {
+        /// As written.
+        text: String,
+        /// When its words are heard, from its first sample.
+        words: Vec<Word>,
+        /// When its phonemes are heard, from its first sample.
+        phonemes: Vec<Phoneme>,
+    },
+    /// The next 20 ms.
+    Audio(AudioFrame),
+    /// The answer is complete.
+    End,
+}
+
+/// Turns what is said into pictures. Lives on one render thread; has no clock: time is the sample count it is given.
+pub trait LipSync: Send {
+    /// A clause begins: its first sample is played at sample `start` (16 kHz, since the session began).
+    fn cue(&mut self, start: u64, phonemes: &[Phoneme]);
+
+    /// The answer was interrupted: forget everything cued at or after sample `at`; the mouth eases shut from there.
+    fn cut(&mut self, at: u64);
+
+    /// The picture shown from sample `at` for 40 ms (640 samples), and the sound heard meanwhile.
+    fn picture(&mut self, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame>;
+}

@@ -1,0 +1,293 @@
+//! Plays slices at their time: the async end of the bridge from the render thread.
+//!
+//! In: `AvSlice` from a crossbeam queue whose fullness paces rendering. Out: stamped frames to the encode thread, and a
+//! [`Played`] for each mark at the moment its sample is played. One task per session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::encode::Raw;
+use super::{Due, Pacer, PlayerStreamTrack, Throttle};
+use crate::media::{AudioFrame, AvSlice, Mark, TurnId, VideoFrame};
+use crate::metrics;
+use crate::render::CurrentTurn;
+
+/// How often an unpaced output looks for the next slice, and a paced one that is full for room (seed 004's `sleep(0.001)`).
+const POLL: Duration = Duration::from_millis(1);
+
+/// A mark whose sample has just been played.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// The answer it belongs to.
+    pub turn: TurnId,
+    /// What was reached.
+    pub mark: Mark,
+    /// When.
+    pub at: Instant,
+}
+
+pub(super) struct Playout {
+    pub(super) slices: Receiver<AvSlice>,
+    pub(super) raw: Sender<Raw>,
+    pub(super) played: mpsc::Sender<Played>,
+    pub(super) current: CurrentTurn,
+    pub(super) throttle: Throttle,
+    pub(super) stop: CancellationToken,
+    pub(super) state: State,
+}
+
+/// What playout keeps from tick to tick.
+pub(super) struct State {
+    pacer: Pacer,
+    audio: PlayerStreamTrack<AudioFrame>,
+    video: PlayerStreamTrack<Arc<VideoFrame>>,
+    /// The answer that the frames in the tracks belong to.
+    loaded: Option<TurnId>,
+    /// The last answer whose voice was faded out.
+    faded: Option<TurnId>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            pacer: Pacer::default(),
+            audio: PlayerStreamTrack::audio(),
+            video: PlayerStreamTrack::video(),
+            loaded: None,
+            faded: None,
+        }
+    }
+}
+
+/// The render thread is gone.
+struct RenderEnded;
+
+impl Playout {
+    /// Plays until stopped or until rendering has ended and its last slice is played.
+    pub(super) async fn run(mut self) {
+        loop {
+            let played = match self.throttle {
+                Throttle::RealTime => self.real_time().await,
+                Throttle::Off => self.as_rendered().await,
+            };
+            if played.is_err() || self.stop.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    async fn real_time(&mut self) -> Result<(), RenderEnded> {
+        let before = self.state.pacer.skipped();
+        match self.state.pacer.poll(Instant::now()) {
+            Due::At(deadline) => tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                () = sleep_until(deadline) => {}
+            },
+            Due::Now(tick) => {
+                metrics::skipped_ticks(self.state.pacer.skipped() - before);
+                if tick % 2 == 0 {
+                    self.load()?;
+                    if let Some(picture) = self.state.video.pop(tick) {
+                        self.offer(Raw::Video(picture), "video");
+                    }
+                }
+                if let Some(sound) = self.sound(tick) {
+                    self.offer(sound, "audio");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Two ticks for each slice, as soon as there is one; nothing is dropped.
+    async fn as_rendered(&mut self) -> Result<(), RenderEnded> {
+        match self.slices.try_recv() {
+            Ok(slice) => self.accept(slice),
+            Err(TryRecvError::Empty) => {
+                sleep(POLL).await;
+                return Ok(());
+            }
+            Err(TryRecvError::Disconnected) => return Err(RenderEnded),
+        }
+        for _ in 0..2 {
+            let tick = self.state.pacer.advance();
+            let picture = self.state.video.pop(tick).map(Raw::Video);
+            let sound = self.sound(tick);
+            for mut raw in picture.into_iter().chain(sound) {
+                while let Err(TrySendError::Full(back)) = self.raw.try_send(raw) {
+                    raw = back;
+                    sleep(POLL).await;
+                    if self.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next slice that is still wanted. None in time: silence, and the last picture stays.
+    fn load(&mut self) -> Result<(), RenderEnded> {
+        loop {
+            match self.slices.try_recv() {
+                Ok(slice) if slice.turn.is_some_and(|turn| self.current.is_stale(turn)) => {
+                    self.state.loaded = slice.turn;
+                    if self.fade_begins() {
+                        self.state.audio.push(slice.audio[0].faded_out());
+                        self.state.audio.push(AudioFrame::SILENCE);
+                        return Ok(());
+                    }
+                }
+                Ok(slice) => {
+                    self.accept(slice);
+                    return Ok(());
+                }
+                Err(TryRecvError::Empty) => {
+                    metrics::underrun();
+                    self.state.audio.push(AudioFrame::SILENCE);
+                    self.state.audio.push(AudioFrame::SILENCE);
+                    return Ok(());
+                }
+                Err(TryRecvError::Disconnected) => return Err(RenderEnded),
+            }
+        }
+    }
+
+    fn accept(&mut self, slice: AvSlice) {
+        let State { audio, video, loaded, .. } = &mut self.state;
+        video.push(slice.video);
+        slice.audio.into_iter().for_each(|frame| audio.push(frame));
+        *loaded = slice.turn;
+        let at = Instant::now();
+        for (turn, mark) in slice.marks {
+            // The session drains this queue all the time; if it is this far behind, it is ending.
+            let _ = self.played.try_send(Played { turn, mark, at });
+        }
+    }
+
+    /// This tick's sound: what is queued, unless its answer was interrupted in between.
+    fn sound(&mut self, tick: u64) -> Option<Raw> {
+        let mut sound = self.state.audio.pop(tick)?;
+        if self.state.loaded.is_some_and(|turn| self.current.is_stale(turn)) && self.state.faded != self.state.loaded {
+            self.state.faded = self.state.loaded;
+            sound.frame = sound.frame.faded_out();
+            self.state.audio.clear();
+            if tick % 2 == 0 {
+                self.state.audio.push(AudioFrame::SILENCE);
+            }
+        }
+        Some(Raw::Audio(sound))
+    }
+
+    /// Whether the loaded answer is stale and its voice has not been faded out yet.
+    fn fade_begins(&mut self) -> bool {
+        let begins = self.state.faded != self.state.loaded;
+        self.state.faded = self.state.loaded;
+        begins
+    }
+
+    fn offer(&self, raw: Raw, kind: &'static str) {
+        if let Err(TrySendError::Full(_)) = self.raw.try_send(raw) {
+            metrics::frame_dropped(kind, "encoder_busy");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::media::SAMPLES_PER_FRAME;
+    use crate::render::SLICE_QUEUE;
+
+    const TONE: AudioFrame = AudioFrame([9_000; SAMPLES_PER_FRAME]);
+
+    fn slice(turn: Option<u64>) -> AvSlice {
+        let audio = if turn.is_some() { TONE } else { AudioFrame::SILENCE };
+        AvSlice { turn: turn.map(TurnId), video: Arc::new(VideoFrame::black(2, 2)), audio: [audio; 2], marks: vec![] }
+    }
+
+    fn playout(throttle: Throttle) -> (Playout, Sender<AvSlice>, Receiver<Raw>, CurrentTurn) {
+        let (slices_tx, slices) = bounded(SLICE_QUEUE);
+        let (raw, raw_rx) = bounded(1_000);
+        let current = CurrentTurn::default();
+        let playout = Playout {
+            slices,
+            raw,
+            played: mpsc::channel(8).0,
+            current: current.clone(),
+            throttle,
+            stop: CancellationToken::new(),
+            state: State::default(),
+        };
+        (playout, slices_tx, raw_rx, current)
+    }
+
+    fn sounds(raw: &Receiver<Raw>) -> Vec<(u64, bool)> {
+        raw.try_iter()
+            .filter_map(|r| match r {
+                Raw::Audio(s) => Some((s.pts.ticks, s.frame != AudioFrame::SILENCE)),
+                Raw::Video(_) => None,
+            })
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interruption_is_silent_within_two_packets() {
+        let (playout, slices, raw, current) = playout(Throttle::RealTime);
+        let task = tokio::spawn(playout.run());
+        for _ in 0..3 {
+            slices.send(slice(Some(1))).unwrap();
+        }
+        sleep(Duration::from_millis(30)).await;
+        current.advance_to(TurnId(2));
+        sleep(Duration::from_millis(200)).await;
+        let heard = sounds(&raw);
+        let last = heard.iter().filter(|(_, voiced)| *voiced).map(|(pts, _)| *pts / 16).max().unwrap();
+        assert!(last <= 30 + 20, "voice until {last} ms");
+        assert!(heard.len() >= 10, "silence goes on at its pace");
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_slices_sound_keeps_its_pace_as_silence() {
+        let (playout, _slices, raw, _) = playout(Throttle::RealTime);
+        let task = tokio::spawn(playout.run());
+        sleep(Duration::from_millis(1_005)).await;
+        let stamps: Vec<u64> = sounds(&raw).iter().map(|(pts, _)| *pts).collect();
+        assert_eq!(stamps, (0..=50).map(|n| n * 320).collect::<Vec<_>>());
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_the_throttle_off_nothing_waits_and_nothing_is_lost() {
+        let (playout, slices, raw, _) = playout(Throttle::Off);
+        let started = Instant::now();
+        let task = tokio::spawn(playout.run());
+        for _ in 0..50 {
+            let mut next = slice(Some(1));
+            while let Err(TrySendError::Full(back)) = slices.try_send(next) {
+                next = back;
+                sleep(POLL).await;
+            }
+        }
+        drop(slices);
+        task.await.unwrap();
+        assert_eq!(sounds(&raw).len(), 100);
+        assert!(started.elapsed() < Duration::from_millis(500), "two seconds of media took {:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_rendering_ends_playout() {
+        let (playout, slices, ..) = playout(Throttle::RealTime);
+        drop(slices);
+        playout.run().await;
+    }
+}

@@ -1,0 +1,47 @@
+//! Where paced, encoded frames go: a viewer, a file, a test's probe.
+
+use bytes::Bytes;
+
+use crate::codec::VideoCodec;
+use crate::media::MediaTime;
+
+/// One encoded frame and its presentation time.
+#[derive(Clone, Debug)]
+pub enum Encoded {
+    /// An Opus packet, 20 ms.
+    Audio {
+        /// The packet.
+        data: Bytes,
+        /// In the 16 kHz clock.
+        pts: MediaTime,
+    },
+    /// A coded picture, 40 ms.
+    Video {
+        /// What coded it.
+        codec: VideoCodec,
+        /// The picture.
+        data: Bytes,
+        /// Decodable without any earlier picture.
+        keyframe: bool,
+        /// In the 90 kHz clock.
+        pts: MediaTime,
+    },
+}
+
+/// Takes encoded frames. Called from the encode thread: no method blocks.
+pub trait MediaSink: Send + Sync {
+    /// The codec it wants pictures in; `None` for sound alone. Fixed for the sink's life.
+    fn video_codec(&self) -> Option<VideoCodec>;
+
+    /// Whether the next picture must be a keyframe. Stays true until one is pushed.
+    fn wants_keyframe(&self) -> bool;
+
+    /// The bitrate that its network bears, if it knows.
+    fn bitrate_bps(&self) -> Option<u32>;
+
+    /// Takes a frame. A sink that is too slow drops it and asks for a keyframe later.
+    fn push(&self, frame: &Encoded);
+
+    /// No more frames are wanted: the sink may be forgotten.
+    fn is_closed(&self) -> bool;
+}
