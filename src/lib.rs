@@ -7,4 +7,5 @@ pub mod media;
 pub mod codec;
 pub mod metrics;
 pub mod render;
+pub mod rtc;
 pub mod track;

@@ -1,0 +1,95 @@
+//! Where a viewer can reach us: the candidate lines of an answer, all with the one UDP port.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// How many addresses an answer carries at most: each costs the browser a check every few milliseconds.
+const MAX_CANDIDATES: usize = 8;
+
+/// Candidates in order of preference: what the operator advertises, what the viewer's own request used, the machine's
+/// interfaces, loopback.
+pub(super) fn hosts(advertise: &[IpAddr], asked: Option<IpAddr>, bound: IpAddr) -> Vec<IpAddr> {
+    let interfaces = if bound.is_unspecified() { interfaces(bound.is_ipv6()) } else { vec![bound] };
+    let mut hosts: Vec<IpAddr> = Vec::new();
+    for ip in advertise.iter().copied().chain(asked).chain(interfaces) {
+        let usable = !ip.is_unspecified() && !ip.is_multicast();
+        if usable && !hosts.contains(&ip) && hosts.len() < MAX_CANDIDATES {
+            hosts.push(ip);
+        }
+    }
+    hosts
+}
+
+/// Non-loopback first, since a remote viewer cannot use the other.
+fn interfaces(ipv6: bool) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|interface| interface.ip())
+        .filter(|ip| match ip {
+            IpAddr::V4(v4) => !v4.is_link_local(),
+            IpAddr::V6(v6) => ipv6 && !v6.is_unicast_link_local(),
+        })
+        .collect();
+    found.sort_by_key(IpAddr::is_loopback);
+    found
+}
+
+/// Puts our candidates in the place of those that the stack gathered for its throw-away port.
+pub(super) fn rewrite(answer: &str, hosts: &[IpAddr], port: u16) -> String {
+    let lines: Vec<String> = hosts.iter().enumerate().map(|(n, ip)| line(n, SocketAddr::new(*ip, port))).collect();
+    let mut out = String::with_capacity(answer.len() + 512);
+    let mut in_media = false;
+    let section_end = |out: &mut String, in_media: bool| {
+        if in_media {
+            lines.iter().for_each(|line| out.push_str(line));
+            out.push_str("a=end-of-candidates\r\n");
+        }
+    };
+    for line in answer.lines() {
+        if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
+            continue;
+        }
+        if line.starts_with("m=") {
+            section_end(&mut out, in_media);
+            in_media = true;
+        }
+        out.push_str(line);
+        out.push_str("\r\n");
+    }
+    section_end(&mut out, in_media);
+    out
+}
+
+/// RFC 8839 §5.1; the priority is RFC 8445 §5.1.2's for a host candidate.
+fn line(preference: usize, address: SocketAddr) -> String {
+    let priority = (126_u32 << 24) | ((65_535 - preference as u32) << 8) | 255;
+    format!("a=candidate:{} 1 udp {priority} {} {} typ host\r\n", preference + 1, address.ip(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_address_comes_first_and_none_comes_twice() {
+        let asked = "192.0.2.7".parse().unwrap();
+        let advertised = "203.0.113.9".parse().unwrap();
+        let hosts = hosts(&[advertised, asked], Some(asked), "127.0.0.1".parse().unwrap());
+        assert_eq!(hosts, [advertised, asked, "127.0.0.1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn every_media_section_carries_our_port_and_no_other() {
+        let answer = "v=0\r\nm=audio 9 X 111\r\na=candidate:1 1 udp 1 127.0.0.1 43210 typ host\r\na=end-of-candidates\r\n\
+                      m=video 9 X 96\r\na=mid:1\r\n";
+        let rewritten = rewrite(answer, &["127.0.0.1".parse().unwrap()], 8010);
+        assert_eq!(rewritten.matches(" 127.0.0.1 8010 typ host").count(), 2);
+        assert!(!rewritten.contains("43210"));
+    }
+
+    #[test]
+    fn loopback_is_among_the_candidates_of_a_wildcard_socket() {
+        let hosts = hosts(&[], None, "0.0.0.0".parse().unwrap());
+        assert!(hosts.iter().any(IpAddr::is_loopback), "{hosts:?}");
+    }
+}

@@ -1,0 +1,43 @@
+//! The only module that names the WebRTC crate: one UDP socket for all sessions, and a `Peer` for each viewer.
+
+mod candidates;
+mod estimate;
+mod feedback;
+mod peer;
+mod rtp;
+mod sdp;
+mod socket;
+mod stun;
+
+pub use peer::{Closed, Event, Peer, Settings};
+pub use sdp::{Offer, OfferError};
+pub use socket::UdpMux;
+
+use crate::codec::VideoCodec;
+
+/// What went wrong between a valid offer and its answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The WebRTC stack refused the offer or could not start.
+    #[error("webrtc: {0}")]
+    Stack(#[from] webrtc::error::Error),
+    /// It did not gather its candidates in time.
+    #[error("the answer was not ready in time")]
+    Slow,
+}
+
+impl VideoCodec {
+    fn mime(self) -> &'static str {
+        match self {
+            Self::H264 => "video/H264",
+            Self::Vp8 => "video/VP8",
+        }
+    }
+
+    fn fmtp(self) -> &'static str {
+        match self {
+            Self::H264 => "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+            Self::Vp8 => "",
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! One viewer's peer connection.
+//!
+//! In: an [`Offer`], encoded frames, text for its data channels. Out: the answer and [`Event`]s. A task per peer sends
+//! packets; the WebRTC stack runs another. Whatever ends it, it gives back its share of the socket.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use governor::{Quota, RateLimiter};
+use rtc::interceptor::{Registry, Slot as ChainSlot};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::interceptor_registry::{configure_nack, configure_rtcp_reports};
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
+    RtpCodecKind,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionState,
+    RTCSessionDescription, SettingEngineBuilder,
+};
+
+use super::estimate::{self, Estimate};
+use super::feedback::{self, KeyframeRequests};
+use super::rtp::Stream;
+use super::sdp::VideoLine;
+use super::socket::{SharedSocketRuntime, Slot};
+use super::{Error, Offer, UdpMux, candidates};
+use crate::codec::VideoCodec;
+use crate::metrics;
+use crate::track::{Bitrate, Encoded, MediaSink};
+
+/// Encoded frames that wait for a peer's packets to leave: 640 ms of both kinds. Full: the frame is dropped, and
+/// pictures resume with a keyframe.
+const SEND_QUEUE: usize = 48;
+/// From the answer to media (L12).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Gathering only binds a loopback socket; more than this is a fault.
+const GATHER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between ICE checks. The crate's 200 ms make a set-up of 210 ms; 20 ms make one of 30.
+const ICE_CHECK: Duration = Duration::from_millis(20);
+/// Checks of one pair before it is given up: as long as the connect timeout.
+const ICE_ATTEMPTS: u16 = (CONNECT_TIMEOUT.as_millis() / ICE_CHECK.as_millis()) as u16;
+/// Data channels of one viewer (L15).
+const MAX_CHANNELS: usize = 4;
+/// Longest message (L15).
+const MAX_MESSAGE_BYTES: usize = 16 << 10;
+/// Messages a second from one viewer (L15).
+const MESSAGES_PER_SECOND: u32 = 20;
+/// Bytes that wait for a viewer that does not read (L15).
+const CHANNEL_BUFFER_BYTES: usize = 1 << 20;
+
+/// What all peers of a server share.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The socket.
+    pub mux: Arc<UdpMux>,
+    /// Addresses that viewers can reach and this machine cannot know.
+    pub advertise: Vec<IpAddr>,
+    /// The bounds of the bandwidth estimate.
+    pub bitrate: Bitrate,
+}
+
+/// Why a peer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It never connected.
+    Timeout,
+    /// It said good-bye.
+    Left,
+    /// It was not heard of for 30 s.
+    Lost,
+    /// We ended it.
+    Ended,
+}
+
+/// What a peer tells its session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Media can flow.
+    Connected,
+    /// A data channel is open.
+    ChannelOpen(String),
+    /// A text message on the channel of that label.
+    Message {
+        /// Which channel.
+        label: String,
+        /// Untrusted.
+        text: String,
+    },
+    /// A message that cannot be taken, and why.
+    BadMessage {
+        /// Which channel.
+        label: String,
+        /// `message_too_large`, `binary_message`, `rate_limited`.
+        code: &'static str,
+    },
+    /// Nothing follows.
+    Closed(Closed),
+}
+
+type Channels = Arc<Mutex<HashMap<String, Arc<dyn DataChannel>>>>;
+
+/// One viewer.
+pub struct Peer {
+    sink: Arc<Viewer>,
+    channels: Channels,
+    stop: CancellationToken,
+}
+
+impl Peer {
+    /// Answers `offer`. `asked` is the address that the viewer's request went to.
+    pub async fn answer(
+        settings: &Settings,
+        offer: Offer,
+        asked: Option<IpAddr>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<(Self, String), Error> {
+        let mux = &settings.mux;
+        let (ufrag, password) = (random_text(8), random_text(24));
+        let slot = mux.open(&ufrag);
+        let lease = Lease { mux: Arc::clone(mux), slot: Arc::clone(&slot) };
+        let wants_keyframe = Arc::new(AtomicBool::new(true));
+        let (gathered_tx, mut gathered) = watch::channel(false);
+        let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
+        let channels = Channels::default();
+
+        let mut engine = MediaEngine::default();
+        register_codecs(&mut engine, &offer)?;
+        let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut engine));
+        let (registry, estimate) = estimate::configure(registry, &mut engine, settings.bitrate)?;
+        let requests = KeyframeRequests::new(Arc::clone(&wants_keyframe));
+        let registry = registry.with(ChainSlot::from(feedback::SLOT), requests);
+        let setting = SettingEngineBuilder::default()
+            .with_include_loopback_candidate(true)
+            .with_ice_connection_attempts(Some(ICE_CHECK), Some(ICE_ATTEMPTS))
+            .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+            .with_ice_credentials(ufrag, password)
+            .build();
+        let handler = Handler { gathered: gathered_tx, state: state_tx, channels: Arc::clone(&channels), events: events.clone() };
+        let connection: Arc<dyn PeerConnection> = Arc::new(
+            PeerConnectionBuilder::new()
+                .with_media_engine(engine)
+                .with_interceptor_registry(registry)
+                .with_setting_engine(setting)
+                .with_runtime(Arc::new(SharedSocketRuntime { mux: Arc::clone(mux), slot: Arc::clone(&slot) }))
+                .with_handler(Arc::new(handler))
+                .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
+                .with_data_channel_send_buffer_limit(CHANNEL_BUFFER_BYTES)
+                .build()
+                .await?,
+        );
+        let negotiated = negotiate(&connection, &offer, &mut gathered).await;
+        let (streams, sdp) = match negotiated {
+            Ok(negotiated) => negotiated,
+            Err(error) => {
+                let _ = connection.close().await;
+                return Err(error);
+            }
+        };
+        let hosts = candidates::hosts(&settings.advertise, asked, mux.local_addr().ip());
+        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port());
+
+        let (queue, frames) = mpsc::channel(SEND_QUEUE);
+        let codec = offer.video_codec();
+        let sink = Arc::new(Viewer { codec, queue, wants_keyframe, estimate, awaits_keyframe: AtomicBool::new(true) });
+        let stop = CancellationToken::new();
+        let life = Life { connection, streams, state, frames, stop: stop.clone(), lease, events };
+        tokio::spawn(life.run());
+        Ok((Self { sink, channels, stop }, sdp))
+    }
+
+    /// Where this viewer's frames go. To be used once it is connected.
+    pub fn sink(&self) -> Arc<dyn MediaSink> {
+        Arc::clone(&self.sink) as Arc<dyn MediaSink>
+    }
+
+    /// Sends `text` on the channel `label`. A channel that is not there or whose reader is too slow loses it.
+    pub async fn send(&self, label: &str, text: &str) {
+        let channel = lock(&self.channels).get(label).cloned();
+        if let Some(channel) = channel
+            && channel.try_send_text(text).await.is_err()
+        {
+            metrics::frame_dropped("message", "slow_viewer");
+        }
+    }
+
+    /// The bitrate that its network bears, if it has told.
+    pub fn estimate_bps(&self) -> Option<u32> {
+        self.sink.bitrate_bps()
+    }
+
+    /// Ends it; [`Event::Closed`] follows.
+    pub fn close(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Gives the share of the socket back, on every path out.
+struct Lease {
+    mux: Arc<UdpMux>,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.mux.close(&self.slot);
+    }
+}
+
+struct Outgoing {
+    track: Arc<TrackLocalStaticRTP>,
+    stream: Stream,
+}
+
+struct Streams {
+    audio: Outgoing,
+    video: Option<Outgoing>,
+}
+
+async fn negotiate(
+    connection: &Arc<dyn PeerConnection>,
+    offer: &Offer,
+    gathered: &mut watch::Receiver<bool>,
+) -> Result<(Streams, String), Error> {
+    let audio_ssrc: u32 = rand::random();
+    let audio = Outgoing {
+        track: local_track(RtpCodecKind::Audio, opus_codec(), audio_ssrc, None),
+        stream: Stream::opus(audio_ssrc, offer.opus),
+    };
+    connection.add_track(Arc::clone(&audio.track) as Arc<dyn TrackLocal>).await?;
+    let mut video = None;
+    if let Some(line) = offer.video {
+        let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
+        let track = local_track(RtpCodecKind::Video, video_codec(line.codec), ssrc, rtx);
+        connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?;
+        video = Some(Outgoing { track, stream: Stream::video(line.codec, ssrc, line.payload_type) });
+    }
+    connection.set_remote_description(RTCSessionDescription::offer(offer.sdp.clone())?).await?;
+    let answer = connection.create_answer(None).await?;
+    connection.set_local_description(answer).await?;
+    match timeout(GATHER_TIMEOUT, gathered.wait_for(|done| *done)).await {
+        Ok(Ok(_)) => {}
+        _ => return Err(Error::Slow),
+    }
+    let sdp = connection.local_description().await.ok_or(Error::Slow)?.sdp;
+    Ok((Streams { audio, video }, sdp))
+}
+
+/// Opus and the one video codec that this viewer gets, under the offer's own numbers: the answer then holds nothing
+/// that we would not send.
+fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error> {
+    let audio = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: offer.opus };
+    engine.register_codec(audio, RtpCodecKind::Audio)?;
+    if let Some(VideoLine { codec, payload_type, rtx }) = offer.video {
+        let video = RTCRtpCodecParameters { rtp_codec: video_codec(codec), payload_type };
+        engine.register_codec(video, RtpCodecKind::Video)?;
+        if let Some(rtx) = rtx {
+            let rtp_codec = codec_of("video/rtx", 90_000, 0, &format!("apt={payload_type}"), vec![]);
+            engine.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type: rtx }, RtpCodecKind::Video)?;
+        }
+    }
+    Ok(())
+}
+
+fn opus_codec() -> RTCRtpCodec {
+    codec_of("audio/opus", 48_000, 2, "minptime=10;useinbandfec=1", vec![])
+}
+
+fn video_codec(codec: VideoCodec) -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
+    let feedback = vec![feedback("ccm", "fir"), feedback("nack", ""), feedback("nack", "pli")];
+    codec_of(codec.mime(), 90_000, 0, codec.fmtp(), feedback)
+}
+
+fn codec_of(mime: &str, clock_rate: u32, channels: u16, fmtp: &str, rtcp_feedback: Vec<RTCPFeedback>) -> RTCRtpCodec {
+    RTCRtpCodec { mime_type: mime.into(), clock_rate, channels, sdp_fmtp_line: fmtp.into(), rtcp_feedback }
+}
+
+/// Both tracks share the stream id `visavis`, so that a browser plays them in step.
+fn local_track(kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32, rtx: Option<u32>) -> Arc<TrackLocalStaticRTP> {
+    let rtx = rtx.map(|ssrc| RTCRtpRtxParameters { ssrc });
+    let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), rtx, ..RTCRtpCodingParameters::default() };
+    let encoding = RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..RTCRtpEncodingParameters::default() };
+    let name = format!("visavis-{kind}");
+    Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new("visavis".into(), name.clone(), name, kind, vec![encoding])))
+}
+
+/// Hears from the WebRTC stack, on its driver task: only notes and spawns.
+struct Handler {
+    gathered: watch::Sender<bool>,
+    state: watch::Sender<RTCPeerConnectionState>,
+    channels: Channels,
+    events: mpsc::Sender<Event>,
+}
+
+#[async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.send_replace(true);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.state.send_replace(state);
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        tokio::spawn(read_channel(channel, Arc::clone(&self.channels), self.events.clone()));
+    }
+}
+
+/// Reads one data channel until it or its peer closes.
+async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events: mpsc::Sender<Event>) {
+    let Ok(label) = channel.label().await else { return };
+    if lock(&channels).len() >= MAX_CHANNELS {
+        metrics::rejected("L15");
+        let _ = channel.close().await;
+        return;
+    }
+    lock(&channels).insert(label.clone(), Arc::clone(&channel));
+    let per_second = std::num::NonZeroU32::new(MESSAGES_PER_SECOND).expect("a constant above zero");
+    let limit = RateLimiter::direct(Quota::per_second(per_second));
+    while let Some(event) = channel.poll().await {
+        let event = match event {
+            DataChannelEvent::OnOpen => Event::ChannelOpen(label.clone()),
+            DataChannelEvent::OnMessage(message) => {
+                let code = if limit.check().is_err() {
+                    Err("rate_limited")
+                } else if message.data.len() > MAX_MESSAGE_BYTES {
+                    Err("message_too_large")
+                } else if !message.is_string {
+                    Err("binary_message")
+                } else {
+                    String::from_utf8(message.data.to_vec()).map_err(|_| "binary_message")
+                };
+                match code {
+                    Ok(text) => Event::Message { label: label.clone(), text },
+                    Err(code) => {
+                        metrics::rejected("L15");
+                        Event::BadMessage { label: label.clone(), code }
+                    }
+                }
+            }
+            DataChannelEvent::OnClose => break,
+            _ => continue,
+        };
+        if events.send(event).await.is_err() {
+            break;
+        }
+    }
+    lock(&channels).remove(&label);
+}
+
+/// The task that carries a peer from its answer to its end.
+struct Life {
+    connection: Arc<dyn PeerConnection>,
+    streams: Streams,
+    state: watch::Receiver<RTCPeerConnectionState>,
+    frames: mpsc::Receiver<Encoded>,
+    stop: CancellationToken,
+    lease: Lease,
+    events: mpsc::Sender<Event>,
+}
+
+impl Life {
+    async fn run(mut self) {
+        let closed = match self.connect().await {
+            Ok(()) => {
+                self.lease.slot.set_connected();
+                let _ = self.events.send(Event::Connected).await;
+                metrics::viewers(1.0);
+                let closed = self.stream().await;
+                metrics::viewers(-1.0);
+                closed
+            }
+            Err(closed) => closed,
+        };
+        let _ = self.connection.close().await;
+        drop(self.lease);
+        let _ = self.events.send(Event::Closed(closed)).await;
+    }
+
+    async fn connect(&mut self) -> Result<(), Closed> {
+        let connected = self.state.wait_for(|state| {
+            matches!(
+                state,
+                RTCPeerConnectionState::Connected | RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed
+            )
+        });
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Closed::Ended),
+            state = timeout(CONNECT_TIMEOUT, connected) => match state {
+                Ok(Ok(state)) if *state == RTCPeerConnectionState::Connected => Ok(()),
+                Ok(Ok(state)) if *state == RTCPeerConnectionState::Closed => Err(Closed::Left),
+                _ => Err(Closed::Timeout),
+            },
+        }
+    }
+
+    async fn stream(&mut self) -> Closed {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Closed::Ended,
+                changed = self.state.changed() => match (changed, *self.state.borrow()) {
+                    (Err(_), _) | (_, RTCPeerConnectionState::Closed) => return Closed::Left,
+                    (_, RTCPeerConnectionState::Failed) => return Closed::Lost,
+                    // Disconnected may come back: the stack fails it after 30 s.
+                    _ => {}
+                },
+                frame = self.frames.recv() => match frame {
+                    Some(frame) => if self.send(&frame).await.is_err() { return Closed::Left },
+                    None => return Closed::Ended,
+                },
+            }
+        }
+    }
+
+    async fn send(&mut self, frame: &Encoded) -> Result<(), webrtc::error::Error> {
+        let (outgoing, data, pts) = match frame {
+            Encoded::Audio { data, pts } => (Some(&mut self.streams.audio), data, *pts),
+            Encoded::Video { data, pts, .. } => (self.streams.video.as_mut(), data, *pts),
+        };
+        if let Some(outgoing) = outgoing {
+            for packet in outgoing.stream.packets(data, pts) {
+                outgoing.track.write_rtp(packet).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sink of one viewer: a queue that never blocks the encoder.
+struct Viewer {
+    codec: Option<VideoCodec>,
+    queue: mpsc::Sender<Encoded>,
+    wants_keyframe: Arc<AtomicBool>,
+    /// Pictures are useless to it until the next keyframe.
+    awaits_keyframe: AtomicBool,
+    estimate: Estimate,
+}
+
+impl MediaSink for Viewer {
+    fn video_codec(&self) -> Option<VideoCodec> {
+        self.codec
+    }
+
+    fn wants_keyframe(&self) -> bool {
+        self.wants_keyframe.load(Ordering::Relaxed)
+    }
+
+    fn bitrate_bps(&self) -> Option<u32> {
+        self.estimate.bits_per_second()
+    }
+
+    fn push(&self, frame: &Encoded) {
+        if let Encoded::Video { keyframe, .. } = frame {
+            if *keyframe {
+                self.wants_keyframe.store(false, Ordering::Relaxed);
+                self.awaits_keyframe.store(false, Ordering::Relaxed);
+                metrics::keyframe();
+            } else if self.awaits_keyframe.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+        if self.queue.try_send(frame.clone()).is_err() && !self.queue.is_closed() {
+            let kind = if matches!(frame, Encoded::Video { .. }) { "video" } else { "audio" };
+            metrics::frame_dropped(kind, "slow_viewer");
+            if kind == "video" {
+                self.wants_keyframe.store(true, Ordering::Relaxed);
+                self.awaits_keyframe.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+}
+
+fn lock(channels: &Channels) -> MutexGuard<'_, HashMap<String, Arc<dyn DataChannel>>> {
+    channels.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Letters and digits, as ICE credentials must be (RFC 8839 §5.4).
+fn random_text(len: usize) -> String {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    (0..len).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect()
+}

@@ -1,0 +1,286 @@
+//! A viewer's offer, checked before the WebRTC stack sees it (limits L11 and L12 of reliability.md). Pure; reads hostile text.
+
+use std::net::IpAddr;
+
+use crate::codec::VideoCodec;
+
+/// Longest SDP, in bytes (L11). Chromium's longest offer with audio, video and data is about 7 kB.
+const MAX_BYTES: usize = 64 << 10;
+const MAX_LINES: usize = 1_000;
+const MAX_LINE_BYTES: usize = 1_024;
+const MAX_MEDIA: usize = 8;
+const MAX_CANDIDATES: usize = 32;
+
+/// What makes an offer unusable. Each says what to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// Not SDP, or beyond the limits.
+    #[error("the SDP is not a usable offer: {0}")]
+    Malformed(&'static str),
+    /// Nothing to hear.
+    #[error("the offer has no audio line that receives: add an audio transceiver")]
+    NoAudio,
+    /// Nothing to see, and no data channel that would make it a voice-only client.
+    #[error("the offer has no video line that receives: add a video transceiver")]
+    NoVideo,
+    /// No codec in common.
+    #[error("the offer's {0} codecs are not supported: offer Opus, and H.264 (42e01f, packetization-mode 1) or VP8")]
+    NoCommonCodec(&'static str),
+}
+
+impl OfferError {
+    /// The stable name that clients may match.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "bad_sdp",
+            Self::NoAudio => "no_audio",
+            Self::NoVideo => "no_video",
+            Self::NoCommonCodec(_) => "no_common_codec",
+        }
+    }
+}
+
+/// A video codec as the offer numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct VideoLine {
+    pub(super) codec: VideoCodec,
+    pub(super) payload_type: u8,
+    /// The payload type of its retransmissions (RFC 4588).
+    pub(super) rtx: Option<u8>,
+}
+
+/// An offer that can be answered.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub(super) sdp: String,
+    pub(super) opus: u8,
+    pub(super) video: Option<VideoLine>,
+}
+
+impl Offer {
+    /// Checks the limits and finds the codecs: the first supported one in the order offered.
+    pub fn parse(sdp: &str) -> Result<Self, OfferError> {
+        check_limits(sdp)?;
+        let sections = sections(sdp);
+        let (session, media) = sections.split_first().expect("sections() returns at least one");
+        if media.is_empty() {
+            return Err(OfferError::Malformed("it has no m= line"));
+        }
+        for name in ["ice-ufrag", "ice-pwd", "fingerprint"] {
+            let has = |section: &Section<'_>| section.attribute(name).is_some();
+            if !has(session) && !media.iter().filter(|m| m.port != Some(0)).all(has) {
+                return Err(OfferError::Malformed("it lacks ICE credentials or a fingerprint"));
+            }
+        }
+        let ufrag_is_sane = |s: &Section<'_>| s.attribute("ice-ufrag").is_none_or(|u| (4..=256).contains(&u.len()));
+        let password_is_sane = |s: &Section<'_>| s.attribute("ice-pwd").is_none_or(|p| (22..=256).contains(&p.len()));
+        if !sections.iter().all(|s| ufrag_is_sane(s) && password_is_sane(s)) {
+            return Err(OfferError::Malformed("its ICE credentials are too short or too long"));
+        }
+        let receiving = |kind: &str| media.iter().find(|m| m.kind == kind && m.port != Some(0) && m.receives());
+        let audio = receiving("audio").ok_or(OfferError::NoAudio)?;
+        let opus = audio.opus().ok_or(OfferError::NoCommonCodec("audio"))?;
+        let video = match receiving("video") {
+            Some(video) => Some(video.video().ok_or(OfferError::NoCommonCodec("video"))?),
+            // Seed 001's client: a voice and a data channel.
+            None if media.iter().any(|m| m.kind == "application") => None,
+            None => return Err(OfferError::NoVideo),
+        };
+        Ok(Self { sdp: without_unusable_candidates(sdp), opus, video })
+    }
+
+    /// The codec that this viewer gets; `None` for a voice-only client.
+    pub fn video_codec(&self) -> Option<VideoCodec> {
+        self.video.map(|line| line.codec)
+    }
+}
+
+fn check_limits(sdp: &str) -> Result<(), OfferError> {
+    if sdp.len() > MAX_BYTES {
+        return Err(OfferError::Malformed("it is longer than 64 KiB"));
+    }
+    if !sdp.starts_with("v=0") {
+        return Err(OfferError::Malformed("it does not begin with v=0"));
+    }
+    if sdp.contains('\0') {
+        return Err(OfferError::Malformed("it contains a NUL"));
+    }
+    if sdp.lines().count() > MAX_LINES || sdp.lines().any(|line| line.len() > MAX_LINE_BYTES) {
+        return Err(OfferError::Malformed("it has too many or too long lines"));
+    }
+    if sdp.lines().filter(|line| line.starts_with("m=")).count() > MAX_MEDIA {
+        return Err(OfferError::Malformed("it has too many m= lines"));
+    }
+    if sdp.lines().filter(|line| line.starts_with("a=candidate:")).count() > MAX_CANDIDATES * MAX_MEDIA {
+        return Err(OfferError::Malformed("it has too many candidates"));
+    }
+    Ok(())
+}
+
+/// One media section, or the session's head (kind "").
+struct Section<'a> {
+    kind: &'a str,
+    port: Option<u16>,
+    formats: Vec<u8>,
+    lines: Vec<&'a str>,
+}
+
+fn sections(sdp: &str) -> Vec<Section<'_>> {
+    let mut sections = vec![Section { kind: "", port: None, formats: vec![], lines: vec![] }];
+    for line in sdp.lines() {
+        if let Some(media) = line.strip_prefix("m=") {
+            let mut words = media.split_ascii_whitespace();
+            let kind = words.next().unwrap_or_default();
+            let port = words.next().and_then(|p| p.parse().ok());
+            let formats = words.skip(1).filter_map(|f| f.parse().ok()).collect();
+            sections.push(Section { kind, port, formats, lines: vec![] });
+        } else if let Some(section) = sections.last_mut() {
+            section.lines.push(line);
+        }
+    }
+    sections
+}
+
+impl<'a> Section<'a> {
+    fn attribute(&self, name: &str) -> Option<&'a str> {
+        self.lines.iter().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
+    }
+
+    /// `a=NAME:<payload type> <rest>` of one format.
+    fn of_format(&self, name: &str, format: u8) -> Option<&'a str> {
+        self.lines.iter().find_map(|line| {
+            let value = line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':')?;
+            let (number, rest) = value.split_once(' ')?;
+            (number.parse() == Ok(format)).then_some(rest)
+        })
+    }
+
+    fn receives(&self) -> bool {
+        !self.lines.iter().any(|line| matches!(*line, "a=sendonly" | "a=inactive"))
+    }
+
+    fn encoding(&self, format: u8) -> Option<String> {
+        Some(self.of_format("rtpmap", format)?.split('/').next()?.to_ascii_uppercase())
+    }
+
+    fn opus(&self) -> Option<u8> {
+        self.formats.iter().copied().find(|f| self.encoding(*f).as_deref() == Some("OPUS"))
+    }
+
+    fn video(&self) -> Option<VideoLine> {
+        self.formats.iter().find_map(|&payload_type| {
+            let codec = match self.encoding(payload_type)?.as_str() {
+                "VP8" => VideoCodec::Vp8,
+                "H264" if self.is_baseline_h264(payload_type) => VideoCodec::H264,
+                _ => return None,
+            };
+            let apt = format!("apt={payload_type}");
+            let is_rtx_of_it = |f: &u8| {
+                self.encoding(*f).as_deref() == Some("RTX")
+                    && self.of_format("fmtp", *f).is_some_and(|p| p.split(';').any(|p| p.trim() == apt))
+            };
+            let rtx = self.formats.iter().copied().find(is_rtx_of_it);
+            Some(VideoLine { codec, payload_type, rtx })
+        })
+    }
+
+    /// (Constrained) baseline and packetization-mode 1 (RFC 6184 §8.1): the only H.264 that we send.
+    fn is_baseline_h264(&self, format: u8) -> bool {
+        let Some(parameters) = self.of_format("fmtp", format) else { return false };
+        let value = |name: &str| parameters.split(';').find_map(|p| p.trim().strip_prefix(name)?.strip_prefix('='));
+        value("packetization-mode") == Some("1")
+            && value("profile-level-id").is_some_and(|id| id.len() == 6 && id.to_ascii_lowercase().starts_with("42"))
+    }
+}
+
+/// Leaves out candidates that must not be checked: names (mDNS), and addresses that are nobody's or everybody's.
+fn without_unusable_candidates(sdp: &str) -> String {
+    let usable = |line: &&str| {
+        let Some(candidate) = line.strip_prefix("a=candidate:") else { return true };
+        let mut words = candidate.split_ascii_whitespace().skip(4);
+        match words.next().map(str::parse::<IpAddr>) {
+            Some(Ok(IpAddr::V4(ip))) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local(),
+            Some(Ok(IpAddr::V6(ip))) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
+            _ => false,
+        }
+    };
+    let mut candidates = 0;
+    sdp.lines().filter(usable).fold(String::with_capacity(sdp.len()), |mut out, line| {
+        candidates += usize::from(line.starts_with("a=candidate:"));
+        if !line.starts_with("a=candidate:") || candidates <= MAX_CANDIDATES {
+            out.push_str(line);
+            out.push_str("\r\n");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEAD: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:abcd\r\n\
+                        a=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 AA\r\n";
+    const AUDIO: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\na=recvonly\r\na=rtpmap:111 opus/48000/2\r\n";
+    const VIDEO: &str = "m=video 9 UDP/TLS/RTP/SAVPF 98 102 96 97\r\na=recvonly\r\na=rtpmap:98 VP9/90000\r\n\
+                         a=rtpmap:102 H264/90000\r\na=fmtp:102 profile-level-id=640032;packetization-mode=1\r\n\
+                         a=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n";
+
+    fn offer(parts: &[&str]) -> Result<Offer, OfferError> {
+        Offer::parse(&([&[HEAD], parts].concat().concat()))
+    }
+
+    #[test]
+    fn the_first_supported_codec_is_taken_with_its_numbers() {
+        let offer = offer(&[AUDIO, VIDEO]).unwrap();
+        assert_eq!(offer.opus, 111);
+        assert_eq!(offer.video, Some(VideoLine { codec: VideoCodec::Vp8, payload_type: 96, rtx: Some(97) }));
+    }
+
+    #[test]
+    fn video_may_come_first() {
+        assert!(offer(&[VIDEO, AUDIO]).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(offer(&[VIDEO]).unwrap_err(), OfferError::NoAudio);
+        assert_eq!(offer(&[AUDIO]).unwrap_err(), OfferError::NoVideo);
+        let vp9 = "m=video 9 UDP/TLS/RTP/SAVPF 98\r\na=rtpmap:98 VP9/90000\r\n";
+        assert_eq!(offer(&[AUDIO, vp9]).unwrap_err(), OfferError::NoCommonCodec("video"));
+        assert_eq!(Offer::parse("").unwrap_err().code(), "bad_sdp");
+        assert_eq!(Offer::parse(&"v=0\r\n".repeat(300_000)).unwrap_err().code(), "bad_sdp");
+    }
+
+    #[test]
+    fn a_voice_only_client_has_a_data_channel() {
+        let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+        assert_eq!(offer(&[AUDIO, data]).unwrap().video_codec(), None);
+    }
+
+    #[test]
+    fn names_and_nobodys_addresses_are_not_checked() {
+        let candidates = "a=candidate:1 1 udp 1 6f1b.local 5000 typ host\r\na=candidate:2 1 udp 1 0.0.0.0 5000 typ host\r\n\
+                          a=candidate:3 1 udp 1 192.0.2.1 5000 typ host\r\n";
+        let offer = offer(&[AUDIO, VIDEO, candidates]).unwrap();
+        assert_eq!(offer.sdp.matches("a=candidate:").count(), 1);
+        assert!(offer.sdp.contains("192.0.2.1"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(v=0\r\n)?([mavc]=[ -~]{0,40}\r\n){0,30}") {
+            let _ = Offer::parse(&text);
+        }
+
+        #[test]
+        fn a_damaged_offer_is_answered_or_refused(at in 0_usize..400, with in any::<char>()) {
+            let mut text: Vec<char> = [HEAD, AUDIO, VIDEO].concat().chars().collect();
+            let at = at % text.len();
+            text[at] = with;
+            let _ = Offer::parse(&text.into_iter().collect::<String>());
+        }
+    }
+}
