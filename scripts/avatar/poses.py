@@ -1,0 +1,62 @@
+"""Face-unit recipes for every pose of a pack. Pseudo units: tongueUp, tongueFwd, gazeX, gazeY."""
+
+
+def lr(**kw):
+    """The same weight on both sides."""
+    return {k + s: v for k, v in kw.items() for s in ('Left', 'Right')}
+
+
+REST = lr(mouthSmile=.20, cheekSquint=.06, mouthDimple=.05, eyeWide=.12)
+VISEMES = {
+    'sil': {},
+    'PP': {**lr(mouthPress=.45), 'mouthRollLower': .22, 'mouthRollUpper': .22, 'mouthPucker': .08},
+    'FF': {'jawOpen': .03, 'mouthRollLower': .66, 'mouthShrugLower': .30, 'mouthShrugUpper': .10, **lr(mouthUpperUp=.42, mouthSmile=-.10)},
+    'TH': {'jawOpen': .22, **lr(mouthLowerDown=.25, mouthUpperUp=.18), 'tongueOut': .70, 'tongueUp': .25},
+    'DD': {'jawOpen': .15, **lr(mouthLowerDown=.35, mouthUpperUp=.22, mouthStretch=.12), 'tongueUp': .45, 'tongueFwd': .6},
+    'kk': {'jawOpen': .22, **lr(mouthLowerDown=.25, mouthUpperUp=.2, mouthStretch=.15)},
+    'CH': {'jawOpen': .09, 'mouthFunnel': .62, 'mouthPucker': .30, **lr(mouthLowerDown=.30, mouthUpperUp=.25)},
+    'SS': {'jawOpen': .04, **lr(mouthStretch=.30, mouthLowerDown=.45, mouthUpperUp=.28, mouthSmile=.10)},
+    'nn': {'jawOpen': .12, **lr(mouthLowerDown=.25, mouthUpperUp=.15), 'tongueUp': .40, 'tongueFwd': .6},
+    'RR': {'jawOpen': .13, 'mouthFunnel': .45, 'mouthPucker': .35, **lr(mouthLowerDown=.15), 'tongueUp': .4},
+    'aa': {'jawOpen': .52, **lr(mouthLowerDown=.20, mouthUpperUp=.15)},
+    'E': {'jawOpen': .30, **lr(mouthStretch=.28, mouthUpperUp=.30, mouthLowerDown=.30)},
+    'ih': {'jawOpen': .15, **lr(mouthStretch=.30, mouthSmile=.22, mouthUpperUp=.25, mouthLowerDown=.35)},
+    'oh': {'jawOpen': .36, 'mouthFunnel': .55, 'mouthPucker': .20},
+    'ou': {'jawOpen': .12, 'mouthPucker': .72, 'mouthFunnel': .32},
+}
+
+
+def half(w):
+    """A pose at half strength."""
+    return {k: v / 2 for k, v in w.items()}
+
+
+# No cheekSquint in the smiles: it moves the lower lids, which belong to the eyes group ("squint" goes with a smile).
+MOUTH = {
+    **VISEMES,
+    **{n + '_half': half(VISEMES[n]) for n in ('aa', 'E', 'oh')},
+    'smile': lr(mouthSmile=.48, mouthDimple=.12),
+    'smile_open': {'jawOpen': .10, **lr(mouthSmile=.55, mouthUpperUp=.35, mouthLowerDown=.22)},
+}
+EYES = {
+    **{f'blink_{p}': lr(eyeBlink=p / 100) for p in (25, 50, 75, 100)},
+    'gaze_l': {'gazeX': .22}, 'gaze_r': {'gazeX': -.22},
+    'gaze_u': {'gazeY': .17, **lr(eyeLookUp=.30)}, 'gaze_d': {'gazeY': -.20, **lr(eyeLookDown=.45)},
+    'squint': lr(eyeSquint=.45, eyeBlink=.10),
+}
+BROWS = {
+    'brow_up': {'browInnerUp': .80, **lr(browOuterUp=.90)},
+    'brow_down': {**lr(browDown=.38)},
+}
+GROUPS = {'mouth': MOUTH, 'eyes': EYES, 'brows': BROWS}
+ALL = {n: (g, w) for g, poses in GROUPS.items() for n, w in poses.items()}
+
+
+def full(weights):
+    """The recipe on top of the friendly rest face, whose smile fades where the lips close or round."""
+    closing = weights.get('mouthPucker', 0) + weights.get('mouthFunnel', 0) + sum(weights.get('mouthPress' + s, 0) for s in ('Left', 'Right')) * .3
+    k = max(0.0, 1 - 1.1 * closing)
+    out = {n: v * k if n.startswith('mouth') else v for n, v in REST.items()}
+    for n, w in weights.items():
+        out[n] = out.get(n, 0) + w
+    return out
