@@ -1,0 +1,208 @@
+//! A part of the face (mouth, eyes, brows) in all its poses, prepared for [`crate::render::morph`].
+//!
+//! In: the pose's picture and flow as packed. Out: pictures that join the resting head without a seam, a mask of what is
+//! seen inside the mouth, and tiles sorted by how much work they need. Runs once, at load.
+
+use crate::render::pixel::{Rect, Rgba};
+
+/// Steps of the packed flow in a pixel.
+pub(in crate::render) const FLOW_STEPS: f32 = 4.0;
+
+/// Width of the border over which a patch fades into the head, in pixels (`docs/design/avatar-pack.md`).
+const FEATHER_PX: f32 = 8.0;
+
+/// Grey levels by which a patch may differ from the resting head from noise and compression alone; below the first the
+/// head's own pixels are kept, above the second the patch's. Without it, cheeks shimmer while the mouth speaks.
+const NOISE_LEVELS: (f32, f32) = (1.5, 4.5);
+
+/// Side of a tile in pixels.
+const TILE_PX: usize = 8;
+
+/// A tile whose inner nodes are this close to where its corners put them is drawn as two triangles (pixels).
+const SMOOTH_PX: f32 = 0.35;
+
+/// Flow that changes by more than this from one node to the next tears the skin: lips that part (pixels a pixel).
+const TEAR: f32 = 0.6;
+
+/// How often its resting size a cell of flow must grow before what it shows is the inside of the mouth: from, to.
+const INSIDE_GROWTH: (f32, f32) = (2.0, 3.5);
+
+/// What a tile needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::render) enum Tile {
+    /// Nothing ever changes here.
+    Still,
+    /// Colours change, nothing moves.
+    Flat,
+    /// Moves as one piece: two triangles.
+    Smooth,
+    /// Moves node by node; lips may part here.
+    Fine,
+}
+
+/// One pose.
+pub(in crate::render) struct Pose {
+    /// The size of the patch's area, premultiplied.
+    pub(in crate::render) image: Vec<Rgba>,
+    /// Per node, where the skin of the rest face goes: dx dy in 1/4 px.
+    pub(in crate::render) flow: Vec<[i8; 2]>,
+    /// Per pixel of `image`, 255 where it shows what the rest face hides: teeth, tongue, the white of a wider eye.
+    pub(in crate::render) inside: Vec<u8>,
+}
+
+/// A part of the face; its first pose is the rest face.
+pub(in crate::render) struct Patch {
+    /// Where it lies in the frame.
+    pub(in crate::render) area: Rect,
+    /// Pixels between two nodes.
+    pub(in crate::render) cell: usize,
+    /// Nodes in a row.
+    pub(in crate::render) cols: usize,
+    /// Nodes in a column.
+    pub(in crate::render) rows: usize,
+    pub(in crate::render) poses: Vec<Pose>,
+    /// Cells along a tile's side.
+    pub(in crate::render) tile_cells: usize,
+    /// In rows, `tile_cols` a row; those at the right and bottom may be cut.
+    pub(in crate::render) tiles: Vec<Tile>,
+    pub(in crate::render) tile_cols: usize,
+}
+
+impl Patch {
+    /// A patch with the rest pose alone, cut from `head`.
+    pub(super) fn new(area: Rect, cell: usize, head: &[Rgba], head_width: usize) -> Self {
+        let (cols, rows) = (area.width() / cell + 1, area.height() / cell + 1);
+        let image: Vec<Rgba> =
+            (area.y0..area.y1).flat_map(|y| &head[y * head_width + area.x0..y * head_width + area.x1]).copied().collect();
+        let rest = Pose { inside: vec![0; image.len()], image, flow: vec![[0; 2]; cols * rows] };
+        let tile_cells = (TILE_PX / cell).max(1);
+        Self { area, cell, cols, rows, poses: vec![rest], tile_cells, tiles: Vec::new(), tile_cols: (cols - 1).div_ceil(tile_cells) }
+    }
+
+    /// Nodes of the flow.
+    pub(super) fn nodes(&self) -> usize {
+        self.cols * self.rows
+    }
+
+    /// The next pose; `flow` holds two bytes a node.
+    pub(super) fn add(&mut self, image: Vec<Rgba>, flow: &[u8]) {
+        let flow: Vec<[i8; 2]> = flow.as_chunks().0.iter().map(|&[dx, dy]| [dx as i8, dy as i8]).collect();
+        let inside = self.inside(&flow);
+        let image = self.joined(image);
+        self.poses.push(Pose { image, flow, inside });
+    }
+
+    /// Sorts the tiles; call when all poses are in.
+    pub(super) fn finished(mut self) -> Self {
+        let tile_rows = (self.rows - 1).div_ceil(self.tile_cells);
+        self.tiles = (0..tile_rows).flat_map(|j| (0..self.tile_cols).map(move |i| (i, j))).map(|(i, j)| self.sorted(i, j)).collect();
+        self
+    }
+
+    /// Nodes of a tile: first and last column and row.
+    pub(in crate::render) fn span(&self, i: usize, j: usize) -> [usize; 4] {
+        let n = self.tile_cells;
+        [i * n, ((i + 1) * n).min(self.cols - 1), j * n, ((j + 1) * n).min(self.rows - 1)]
+    }
+
+    /// The pose's picture with the head's own pixels where it only differs by noise, and towards the border.
+    fn joined(&self, mut image: Vec<Rgba>) -> Vec<Rgba> {
+        let (w, h) = (self.area.width(), self.area.height());
+        let rest = &self.poses[0].image;
+        let change: Vec<f32> = image.iter().zip(rest).map(|(a, b)| (0..4).map(|c| f32::from(a[c].abs_diff(b[c]))).fold(0.0, f32::max)).collect();
+        let change = blurred(&change, w, 3);
+        for (i, p) in image.iter_mut().enumerate() {
+            let (x, y) = (i % w, i / w);
+            let border = x.min(w - 1 - x).min(y.min(h - 1 - y)) as f32;
+            let k = smoothstep(NOISE_LEVELS.0, NOISE_LEVELS.1, change[i]) * smoothstep(0.0, FEATHER_PX, border);
+            *p = std::array::from_fn(|c| {
+                let (from, to) = (f32::from(rest[i][c]), f32::from(p[c]));
+                (from + (to - from) * k).round() as u8
+            });
+        }
+        image
+    }
+
+    /// Where a pose shows what the rest face hides, from how much each cell grows.
+    fn inside(&self, flow: &[[i8; 2]]) -> Vec<u8> {
+        let (w, h) = (self.area.width(), self.area.height());
+        let mut mask = vec![0.0_f32; w * h];
+        let node = |i: usize, j: usize| {
+            let f = flow[j * self.cols + i];
+            [(i * self.cell) as f32 + f32::from(f[0]) / FLOW_STEPS, (j * self.cell) as f32 + f32::from(f[1]) / FLOW_STEPS]
+        };
+        for j in 0..self.rows - 1 {
+            for i in 0..self.cols - 1 {
+                let (a, b, c, d) = (node(i, j), node(i + 1, j), node(i, j + 1), node(i + 1, j + 1));
+                // Down only: lips part up and down, and cheeks that widen show nothing new.
+                let growth = ((c[1] - a[1]) + (d[1] - b[1])) / (2 * self.cell) as f32;
+                let shown = smoothstep(INSIDE_GROWTH.0, INSIDE_GROWTH.1, growth);
+                if shown > 0.0 {
+                    let (x0, x1) = (a[0].min(c[0]).max(0.0) as usize, b[0].max(d[0]).clamp(0.0, w as f32) as usize);
+                    let (y0, y1) = (a[1].min(b[1]).max(0.0) as usize, c[1].max(d[1]).clamp(0.0, h as f32) as usize);
+                    for row in mask.chunks_exact_mut(w).take(y1).skip(y0) {
+                        row[x0.min(x1)..x1].iter_mut().for_each(|m| *m = m.max(shown));
+                    }
+                }
+            }
+        }
+        blurred(&mask, w, 1).iter().map(|m| (m * 255.0) as u8).collect()
+    }
+
+    fn sorted(&self, i: usize, j: usize) -> Tile {
+        let [i0, i1, j0, j1] = self.span(i, j);
+        let moves = self.poses.iter().any(|p| (j0..=j1).any(|j| p.flow[j * self.cols + i0..=j * self.cols + i1].iter().any(|f| *f != [0; 2])));
+        if moves {
+            let smooth = self.poses.iter().all(|p| self.moves_smoothly(&p.flow, [i0, i1, j0, j1]));
+            return if smooth { Tile::Smooth } else { Tile::Fine };
+        }
+        let (w, rest) = (self.area.width(), &self.poses[0].image);
+        let changes = (j0 * self.cell..j1 * self.cell).any(|y| {
+            let row = y * w + i0 * self.cell..y * w + i1 * self.cell;
+            self.poses.iter().any(|p| p.image[row.clone()] != rest[row.clone()])
+        });
+        if changes { Tile::Flat } else { Tile::Still }
+    }
+
+    /// Whether two triangles between the tile's corners say where its inner nodes go.
+    fn moves_smoothly(&self, flow: &[[i8; 2]], [i0, i1, j0, j1]: [usize; 4]) -> bool {
+        let at = |i: usize, j: usize| flow[j * self.cols + i].map(|v| f32::from(v) / FLOW_STEPS);
+        let (a, b, c, d) = (at(i0, j0), at(i1, j0), at(i0, j1), at(i1, j1));
+        let steep = |p: [f32; 2], q: [f32; 2], cells: usize| (0..2).any(|k| (p[k] - q[k]).abs() > TEAR * (cells * self.cell) as f32);
+        if steep(a, b, i1 - i0) || steep(c, d, i1 - i0) || steep(a, c, j1 - j0) || steep(b, d, j1 - j0) {
+            return false;
+        }
+        (j0..=j1).all(|j| {
+            (i0..=i1).all(|i| {
+                let (x, y) = ((i - i0) as f32 / (i1 - i0) as f32, (j - j0) as f32 / (j1 - j0) as f32);
+                let f = at(i, j);
+                (0..2).all(|k| {
+                    let (top, bottom) = (a[k] + (b[k] - a[k]) * x, c[k] + (d[k] - c[k]) * x);
+                    (f[k] - (top + (bottom - top) * y)).abs() <= SMOOTH_PX
+                })
+            })
+        })
+    }
+}
+
+/// Mean over a square of `2 × radius + 1` pixels; the border repeats.
+fn blurred(v: &[f32], width: usize, radius: usize) -> Vec<f32> {
+    let height = v.len() / width;
+    let n = (2 * radius + 1) as f32;
+    let pass = |v: &[f32], step: usize, len: usize, index: &dyn Fn(usize) -> usize| -> Vec<f32> {
+        (0..v.len())
+            .map(|p| {
+                let at = index(p);
+                let base = p - at * step;
+                (0..=2 * radius).map(|k| v[base + (at + k).saturating_sub(radius).min(len - 1) * step]).sum::<f32>() / n
+            })
+            .collect()
+    };
+    let rows = pass(v, 1, width, &|p| p % width);
+    pass(&rows, width, height, &|p| p / width)
+}
+
+fn smoothstep(from: f32, to: f32, v: f32) -> f32 {
+    let t = ((v - from) / (to - from)).clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
+}

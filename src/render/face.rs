@@ -1,0 +1,179 @@
+//! The face of one session: what is said becomes mouth shapes, the rest lives by itself, and both become a picture.
+//!
+//! In: cues (phonemes with their times) and the sound of each 40 ms. Out: one picture each. Lives on the session's render
+//! thread; time is the sample count it is given.
+
+use std::sync::Arc;
+
+use super::LipSync;
+use super::avatar::{Avatar, BROWS, EYES, MOUTH};
+use super::composite::{Compositor, Rig};
+use super::idle::{self, Life, Speech};
+use super::timeline::{Mouth, Timeline};
+use super::visemes::Viseme;
+use crate::media::{AUDIO_RATE_HZ, AudioFrame, Phoneme, SAMPLES_PER_FRAME, VideoFrame};
+
+/// The mouth is shown as it will be this much after the picture's first sample: 20 ms to the picture's middle, and 20 ms
+/// that people like to see lips before they hear them (a speaker two metres away is heard 6 ms late, and ITU-R BT.1359
+/// finds 45 ms of early picture undetectable but only 20 ms of late).
+const LEAD: u64 = AUDIO_RATE_HZ as u64 * 40 / 1_000;
+
+/// One picture.
+const PICTURE: u64 = 2 * SAMPLES_PER_FRAME as u64;
+
+/// After an interruption the mouth eases from what was shown to what is right within this.
+const RELEASE: u64 = AUDIO_RATE_HZ as u64 * 160 / 1_000;
+
+/// Speech at this level (RMS) opens the mouth as the voice's timing says; louder a little more, softer less.
+const USUAL_LEVEL: f32 = 0.09;
+
+/// Paints an [`Avatar`] that speaks what it is cued.
+pub struct Face {
+    compositor: Compositor,
+    timeline: Timeline,
+    seed: u64,
+    /// Slow level of the sound, RMS.
+    level: f32,
+    /// 0 silent to 1 speaking, over about a second.
+    activity: f32,
+    /// What was shown last, and what an interruption froze.
+    shown: [f32; MOUTH.len()],
+    release: Option<(u64, [f32; MOUTH.len()])>,
+}
+
+impl Face {
+    /// A face at rest. `seed` makes its blinks and sways its own.
+    pub fn new(avatar: Arc<Avatar>, seed: u64) -> Self {
+        let mut shown = [0.0; MOUTH.len()];
+        shown[Viseme::Sil as usize] = 1.0;
+        let (compositor, timeline) = (Compositor::new(avatar), Timeline::default());
+        Self { compositor, timeline, seed, level: USUAL_LEVEL, activity: 0.0, shown, release: None }
+    }
+
+    fn listen(&mut self, sound: &[AudioFrame; 2]) {
+        let rms = sound[0].rms().max(sound[1].rms());
+        let speaking = if rms > 0.01 { 1.0 } else { 0.0 };
+        // Starts within a third of a second, ends over one: people do not freeze between sentences.
+        let pace = if speaking > self.activity { 0.12 } else { 0.04 };
+        self.activity += (speaking - self.activity) * pace;
+        if rms > 0.01 {
+            self.level += (rms - self.level) * 0.15;
+        }
+    }
+
+    /// How much wider than usual the mouth opens for this loudness.
+    fn loudness(&self) -> f32 {
+        (self.level / USUAL_LEVEL).sqrt().clamp(0.75, 1.12)
+    }
+
+    fn mouth(&mut self, at: u64, smile: f32) -> [f32; MOUTH.len()] {
+        let mut weights = keyed(&self.timeline.mouth(at + LEAD), self.loudness(), smile);
+        if let Some((cut, frozen)) = self.release {
+            let t = ((at + PICTURE).saturating_sub(cut) as f32 / RELEASE as f32).min(1.0);
+            let t = t * t * (3.0 - 2.0 * t);
+            weights = std::array::from_fn(|k| frozen[k] + (weights[k] - frozen[k]) * t);
+            if t >= 1.0 {
+                self.release = None;
+            }
+        }
+        self.shown = weights;
+        weights
+    }
+}
+
+impl LipSync for Face {
+    fn cue(&mut self, start: u64, phonemes: &[Phoneme]) {
+        self.timeline.cue(start, phonemes);
+    }
+
+    fn cut(&mut self, at: u64) {
+        self.timeline.cut(at);
+        self.release = Some((at, self.shown));
+    }
+
+    fn picture(&mut self, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+        self.listen(sound);
+        self.timeline.forget_before(at);
+        let since = self.timeline.sentence_end(at).map(|end| (at - end) as f64 / f64::from(AUDIO_RATE_HZ));
+        let speech = Speech {
+            activity: self.activity,
+            emphasis: self.timeline.emphasis(at + LEAD),
+            since_sentence_s: since.filter(|s| *s < 2.0),
+        };
+        let life = idle::life(at, self.seed, speech);
+        let mouth = self.mouth(at, life.smile);
+        Arc::new(self.compositor.paint(&rig(&life, mouth)))
+    }
+}
+
+/// Pose weights of a mouth: a viseme that is half taken is the half-open picture where the pack has one.
+fn keyed(mouth: &Mouth, loudness: f32, smile: f32) -> [f32; MOUTH.len()] {
+    const HALVES: [(Viseme, usize); 3] = [(Viseme::Aa, 15), (Viseme::E, 16), (Viseme::Oh, 17)];
+    const SMILE: usize = 18;
+    let mut weights = [0.0; MOUTH.len()];
+    let mut rest = mouth.shares[Viseme::Sil as usize];
+    for v in 1..mouth.shares.len() {
+        let half = HALVES.iter().find(|(of, _)| *of as usize == v).map(|(_, half)| *half);
+        let size = if half.is_some() { (mouth.sizes[v] * loudness).min(1.0) } else { mouth.sizes[v].min(1.0) };
+        let share = mouth.shares[v];
+        match half {
+            Some(half) if size < 0.5 => {
+                weights[half] = share * size * 2.0;
+                rest += share * (1.0 - size * 2.0);
+            }
+            Some(half) => {
+                weights[half] = share * (2.0 - size * 2.0);
+                weights[v] = share * (size * 2.0 - 1.0);
+            }
+            None => {
+                weights[v] = share * size;
+                rest += share * (1.0 - size);
+            }
+        }
+    }
+    weights[Viseme::Sil as usize] = rest * (1.0 - smile * SMILE_AT_REST);
+    weights[SMILE] = rest * smile * SMILE_AT_REST;
+    without_crumbs(weights)
+}
+
+/// How much of the smile pose a fully smiling rest face has.
+const SMILE_AT_REST: f32 = 0.45;
+
+/// Takes a little from every weight, so that poses that hardly count drop out smoothly: each costs a read of every pixel.
+fn without_crumbs(weights: [f32; MOUTH.len()]) -> [f32; MOUTH.len()] {
+    const CRUMB: f32 = 0.015;
+    let kept = weights.map(|w| (w - CRUMB).max(0.0));
+    let total: f32 = kept.iter().sum();
+    kept.map(|w| w / total)
+}
+
+fn rig(life: &Life, mouth: [f32; MOUTH.len()]) -> Rig {
+    Rig { mouth, eyes: eyes(life), brows: brows(life.brow), head: life.head, breath: life.breath }
+}
+
+/// Eye weights: the lids go from key to key, and what is open of the eye looks somewhere.
+fn eyes(life: &Life) -> [f32; EYES.len()] {
+    let mut weights = [0.0; EYES.len()];
+    let lid = life.blink.clamp(0.0, 1.0) * 4.0;
+    let key = (lid as usize).min(3);
+    let part = lid - key as f32;
+    weights[key + 1] = part;
+    let open = 1.0 - part;
+    if key > 0 {
+        weights[key] = open;
+        return weights;
+    }
+    let [x, y] = life.gaze;
+    let (sideways, upright) = (x.abs(), y.abs());
+    // Both at once are mixed so that together they never take more than there is.
+    let scale = 1.0 / (sideways + upright).max(1.0);
+    weights[if x < 0.0 { 6 } else { 5 }] += open * sideways * scale;
+    weights[if y > 0.0 { 7 } else { 8 }] += open * upright * scale;
+    weights[0] = open * (1.0 - (sideways + upright) * scale);
+    weights
+}
+
+fn brows(brow: f32) -> [f32; BROWS.len()] {
+    let brow = brow.clamp(-1.0, 1.0);
+    [1.0 - brow.abs(), brow.max(0.0), (-brow).max(0.0)]
+}

@@ -1,0 +1,187 @@
+//! The life of a face that has nothing to say, and of one that has: breath, sway, blinks, glances, brows.
+//!
+//! In: a moment, a seed, and how lively the speech is. Out: a [`Life`]. Pure: the same moment gives the same face, nothing
+//! is stored, and since every movement is noise over its own incommensurate period it never visibly repeats.
+
+use super::sway::Attitude;
+use crate::media::AUDIO_RATE_HZ;
+
+/// Breaths a minute at rest: 14, mid-range for a calm adult (12–18).
+const BREATH_S: f64 = 60.0 / 14.0;
+
+/// The largest turns of an idle head, radians: 2.2° of yaw, 1.0° of pitch, 1.1° of roll.
+const SWAY: [f32; 3] = [0.0384, 0.0175, 0.0192];
+
+/// A speaking head moves this much more, and has a quicker movement of this size besides.
+const LIVELIER: f32 = 0.45;
+const LIVELY: [f32; 3] = [0.016, 0.012, 0.009];
+
+/// A nod on a stressed word: 1.1° down.
+const NOD: f32 = 0.019;
+
+/// Blinks are 2–6 s apart: one in each slot of 4 s, somewhere in its first half.
+const BLINK_SLOT_S: f64 = 4.0;
+const BLINK_SPREAD_S: f64 = 2.0;
+
+/// A blink closes in 80 ms, stays shut for a picture and opens in 150 ms (people: 70–100 and 150–200).
+const BLINK_CLOSE_S: f64 = 0.08;
+const BLINK_SHUT_S: f64 = 0.045;
+const BLINK_OPEN_S: f64 = 0.15;
+
+/// A glance aside in each slot, of this length; a saccade takes 60 ms.
+const GLANCE_SLOT_S: f64 = 5.3;
+const GLANCE_S: (f64, f64) = (0.5, 1.4);
+const SACCADE_S: f64 = 0.06;
+
+/// The angle of the pack's gaze poses, radians (`scripts/avatar/poses.py`): sideways, up, down.
+const GAZE_POSE: [f32; 3] = [0.22, 0.17, 0.20];
+
+/// What the speech around a moment is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Speech {
+    /// 0 silent to 1 speaking; changes over a second.
+    pub(super) activity: f32,
+    /// 0 to 1, swells on stressed vowels.
+    pub(super) emphasis: f32,
+    /// Seconds since the last sentence ended.
+    pub(super) since_sentence_s: Option<f64>,
+}
+
+/// All that moves but the mouth.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Life {
+    /// Without lift.
+    pub(super) head: Attitude,
+    /// 0 exhaled to 1 inhaled.
+    pub(super) breath: f32,
+    /// 0 open to 1 closed.
+    pub(super) blink: f32,
+    /// In the head, as shares of the gaze poses: right and up are positive, as the viewer sees it.
+    pub(super) gaze: [f32; 2],
+    /// -1 lowered to 1 raised.
+    pub(super) brow: f32,
+    /// 0 to 1.
+    pub(super) smile: f32,
+}
+
+/// The face at sample `at`.
+pub(super) fn life(at: u64, seed: u64, speech: Speech) -> Life {
+    let t = at as f64 / f64::from(AUDIO_RATE_HZ);
+    let head = sway(t, seed, speech);
+    Life {
+        head,
+        breath: breath(t, seed),
+        blink: blink(t, seed, speech.since_sentence_s),
+        gaze: gaze(t, seed, head),
+        brow: (0.25 * noise(t / 3.1, seed, 20) + 0.75 * speech.emphasis * speech.activity * chance(t, seed)).clamp(-1.0, 1.0),
+        smile: (0.55 + 0.25 * noise(t / 6.7, seed, 21)) * (1.0 - 0.75 * speech.activity),
+    }
+}
+
+fn sway(t: f64, seed: u64, speech: Speech) -> Attitude {
+    // Slow and half as much less slow, in each direction its own: the two periods of a direction have no common multiple.
+    let slow = |k: u64, period: f64| 0.75 * noise(t / period, seed, k) + 0.35 * noise(t / (period * 0.441), seed, k + 10);
+    let quick = |k: u64| noise(t / 0.83, seed, k + 30) * speech.activity;
+    let turn = |k: usize, period: f64| SWAY[k] * slow(k as u64, period) * (1.0 + LIVELIER * speech.activity) + LIVELY[k] * quick(k as u64);
+    Attitude {
+        yaw: turn(0, 4.7),
+        pitch: turn(1, 3.9) + NOD * speech.emphasis * speech.activity,
+        roll: turn(2, 5.9),
+        lift_px: 0.0,
+    }
+}
+
+/// In faster than out, with a rest after; the pace wanders a little.
+fn breath(t: f64, seed: u64) -> f32 {
+    let phase = (t / BREATH_S + 0.12 * f64::from(noise(t / 11.0, seed, 40))).rem_euclid(1.0) as f32;
+    let (inhaled, exhaled) = (0.38, 0.88);
+    if phase < inhaled { ease(phase / inhaled) } else { 1.0 - ease((phase - inhaled) / (exhaled - inhaled)) }
+}
+
+fn blink(t: f64, seed: u64, since_sentence_s: Option<f64>) -> f32 {
+    let slot = (t / BLINK_SLOT_S).floor();
+    let mut lid = 0.0_f32;
+    for slot in [slot - 1.0, slot] {
+        let n = slot as i64 as u64;
+        let start = slot * BLINK_SLOT_S + f64::from(hash(seed, 50, n)) * BLINK_SPREAD_S;
+        lid = lid.max(lid_after(t - start));
+        // One in eight is double.
+        if hash(seed, 51, n) < 0.125 {
+            lid = lid.max(lid_after(t - start - 0.36));
+        }
+    }
+    if let Some(since) = since_sentence_s {
+        // Two thirds of the sentences are followed by one.
+        let end = ((t - since) * 100.0).round() as i64 as u64;
+        if hash(seed, 52, end) < 0.66 {
+            lid = lid.max(lid_after(since - 0.12));
+        }
+    }
+    lid
+}
+
+/// The lid, seconds after a blink began.
+fn lid_after(since: f64) -> f32 {
+    if since < BLINK_CLOSE_S + BLINK_SHUT_S {
+        ease((since / BLINK_CLOSE_S) as f32)
+    } else {
+        1.0 - ease(((since - BLINK_CLOSE_S - BLINK_SHUT_S) / BLINK_OPEN_S) as f32)
+    }
+}
+
+/// The eyes stay on the viewer while the head sways, but for a glance now and then.
+fn gaze(t: f64, seed: u64, head: Attitude) -> [f32; 2] {
+    let slot = (t / GLANCE_SLOT_S).floor();
+    let mut aside = [0.0_f32; 2];
+    for slot in [slot - 1.0, slot] {
+        let n = slot as i64 as u64;
+        let start = (slot + 0.6 * f64::from(hash(seed, 60, n))) * GLANCE_SLOT_S;
+        let length = GLANCE_S.0 + (GLANCE_S.1 - GLANCE_S.0) * f64::from(hash(seed, 61, n));
+        let out = ease(((t - start) / SACCADE_S) as f32) * (1.0 - ease(((t - start - length) / SACCADE_S) as f32));
+        // Mostly sideways and a little down: up looks like searching, which belongs to thinking.
+        let angle = [hash(seed, 62, n) * 0.18 - 0.09, hash(seed, 63, n) * 0.07 - 0.05];
+        aside = [aside[0] + out * angle[0], aside[1] + out * angle[1]];
+    }
+    // The eyes of a person who looks at you still jump by a fraction of a degree, about once a second.
+    let step = (t / 0.9).floor();
+    let fresh = ease(((t - step * 0.9) / SACCADE_S) as f32);
+    let fixation = |k: u64| {
+        let (old, new) = (hash(seed, k, step as i64 as u64), hash(seed, k, (step + 1.0) as i64 as u64));
+        (old + (new - old) * fresh - 0.5) * 0.02
+    };
+    // Positive yaw turns the face to the right, so the eyes go left; positive pitch lowers it, so they go up.
+    let angle = [aside[0] - head.yaw + fixation(64), aside[1] + head.pitch + fixation(65)];
+    let up_or_down = if angle[1] > 0.0 { GAZE_POSE[1] } else { GAZE_POSE[2] };
+    [(angle[0] / GAZE_POSE[0]).clamp(-1.0, 1.0), (angle[1] / up_or_down).clamp(-1.0, 1.0)]
+}
+
+/// Not every stressed word lifts the brows: a slow dial from 0 to 1.
+fn chance(t: f64, seed: u64) -> f32 {
+    (0.5 + noise(t / 1.9, seed, 70)).clamp(0.0, 1.0)
+}
+
+/// Smooth noise, -1 to 1, with a new random value at each whole `t`: C1, since it eases between them.
+fn noise(t: f64, seed: u64, channel: u64) -> f32 {
+    let whole = t.floor();
+    let n = whole as i64 as u64;
+    let value = |n: u64| hash(seed, channel, n) * 2.0 - 1.0;
+    let f = (t - whole) as f32;
+    // Cubic through four values, so that it does not stop at each of them.
+    let (a, b, c, d) = (value(n.wrapping_sub(1)), value(n), value(n.wrapping_add(1)), value(n.wrapping_add(2)));
+    // Uniform B-spline: smoother than Catmull-Rom and never beyond its values.
+    let g = 1.0 - f;
+    (a * g * g * g + b * (3.0 * f * f * f - 6.0 * f * f + 4.0) + c * (3.0 * g * g * g - 6.0 * g * g + 4.0) + d * f * f * f) / 6.0 * 1.4
+}
+
+/// 0 to 1 from three numbers (splitmix64's finaliser, public domain).
+fn hash(seed: u64, channel: u64, n: u64) -> f32 {
+    let mut z = seed ^ channel.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ n.wrapping_mul(0xD1B5_4A32_D192_ED03);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z ^ (z >> 31)) >> 40) as f32 / (1_u64 << 24) as f32
+}
+
+fn ease(t: f32) -> f32 {
+    let t = t.clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
+}

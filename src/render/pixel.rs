@@ -1,0 +1,143 @@
+//! Arithmetic on premultiplied RGBA pixels, four channels at a time in one machine word. Pure; runs where the caller runs.
+
+/// Red, green, blue, alpha; the colours are already multiplied by alpha.
+pub(crate) type Rgba = [u8; 4];
+
+/// One pixel in 16-bit lanes, so that a byte times 256 still fits its lane.
+pub(crate) type Lanes = u64;
+
+/// Half of 256 in each lane: rounds where `>> 8` would cut.
+const HALF: Lanes = 0x0080_0080_0080_0080;
+const BYTES: Lanes = 0x00FF_00FF_00FF_00FF;
+
+/// A rectangle of pixels; the right and bottom sides are outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rect {
+    pub(crate) x0: usize,
+    pub(crate) y0: usize,
+    pub(crate) x1: usize,
+    pub(crate) y1: usize,
+}
+
+impl Rect {
+    pub(crate) fn width(self) -> usize {
+        self.x1 - self.x0
+    }
+
+    pub(crate) fn height(self) -> usize {
+        self.y1 - self.y0
+    }
+
+    pub(crate) fn area(self) -> usize {
+        self.width() * self.height()
+    }
+
+    /// What both cover; empty rectangles have no area but keep `x0 <= x1`.
+    pub(crate) fn intersection(self, other: Self) -> Self {
+        let (x0, y0) = (self.x0.max(other.x0), self.y0.max(other.y0));
+        Self { x0, y0, x1: self.x1.min(other.x1).max(x0), y1: self.y1.min(other.y1).max(y0) }
+    }
+}
+
+#[inline]
+pub(crate) fn spread(p: Rgba) -> Lanes {
+    let v = Lanes::from(u32::from_le_bytes(p));
+    let v = (v | (v << 16)) & 0x0000_FFFF_0000_FFFF;
+    (v | (v << 8)) & BYTES
+}
+
+#[inline]
+pub(crate) fn gather(v: Lanes) -> Rgba {
+    let v = (v | (v >> 8)) & 0x0000_FFFF_0000_FFFF;
+    ((v | (v >> 16)) as u32).to_le_bytes()
+}
+
+/// Lanes that hold sums of `pixel × weight` with weights that add up to 256, back to bytes in lanes.
+#[inline]
+pub(crate) fn settle(sum: Lanes) -> Lanes {
+    (sum + HALF) >> 8 & BYTES
+}
+
+/// The pixel between four: `x`, `y` are texel positions in 1/256, counted from the first texel's centre and kept inside.
+#[inline]
+pub(crate) fn sample(texels: &[Rgba], stride: usize, rows: usize, x: i32, y: i32) -> Lanes {
+    let x = x.clamp(0, (stride as i32 - 1) * 256 - 1);
+    let y = y.clamp(0, (rows as i32 - 1) * 256 - 1);
+    let (fx, fy) = ((x & 255) as u64, (y & 255) as u64);
+    let at = (y >> 8) as usize * stride + (x >> 8) as usize;
+    let both = (fx * fy + 128) >> 8;
+    // Two slices of two: two bounds checks for four texels.
+    let (Some(&[a, b]), Some(&[c, d])) = (pair(texels, at), pair(texels, at + stride)) else { return 0 };
+    settle(spread(a) * (256 + both - fx - fy) + spread(b) * (fx - both) + spread(c) * (fy - both) + spread(d) * both)
+}
+
+#[inline]
+fn pair(texels: &[Rgba], at: usize) -> Option<&[Rgba; 2]> {
+    texels.get(at..at + 2)?.first_chunk()
+}
+
+/// `top` over `bottom`; bottom is opaque or premultiplied.
+#[inline]
+pub(crate) fn over(top: Lanes, bottom: Rgba) -> Rgba {
+    let alpha = (top >> 48) & 255;
+    // 0..=256, so that full alpha leaves nothing of the bottom.
+    let keep = 256 - (alpha + (alpha >> 7));
+    gather(top + settle(spread(bottom) * keep))
+}
+
+/// `a` and `b` mixed, `t` of 256 parts of `b`. Rows of equal length; a plain loop that the compiler vectorises.
+pub(crate) fn mix_rows(out: &mut [Rgba], a: &[Rgba], b: &[Rgba], t: u16) {
+    for ((out, a), b) in out.as_flattened_mut().iter_mut().zip(a.as_flattened()).zip(b.as_flattened()) {
+        *out = ((u16::from(*a) * (256 - t) + u16::from(*b) * t + 128) >> 8) as u8;
+    }
+}
+
+/// Straight alpha to premultiplied, rounded.
+pub(crate) fn premultiply(p: Rgba) -> Rgba {
+    let a = u16::from(p[3]);
+    let times = |c: u8| ((u16::from(c) * a + 127) / 255) as u8;
+    [times(p[0]), times(p[1]), times(p[2]), p[3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreading_and_gathering_give_the_pixel_back() {
+        for p in [[0, 0, 0, 0], [255, 255, 255, 255], [1, 2, 3, 4], [200, 0, 17, 255]] {
+            assert_eq!(gather(spread(p)), p);
+        }
+    }
+
+    #[test]
+    fn a_sample_on_a_texel_is_that_texel_and_halfway_is_the_mean() {
+        let texels = [[10, 20, 30, 255], [30, 40, 50, 255], [10, 20, 30, 255], [30, 40, 50, 255]];
+        assert_eq!(gather(sample(&texels, 2, 2, 0, 0)), texels[0]);
+        assert_eq!(gather(sample(&texels, 2, 2, 128, 0)), [20, 30, 40, 255]);
+    }
+
+    #[test]
+    fn samples_outside_stay_on_the_edge() {
+        let texels = [[9, 9, 9, 255]; 9];
+        for (x, y) in [(-5_000, 0), (5_000, 5_000), (i32::MIN / 2, i32::MAX / 2)] {
+            assert_eq!(gather(sample(&texels, 3, 3, x, y)), [9, 9, 9, 255]);
+        }
+    }
+
+    #[test]
+    fn opaque_hides_and_clear_shows_what_lies_below() {
+        assert_eq!(over(spread([1, 2, 3, 255]), [99, 98, 97, 255]), [1, 2, 3, 255]);
+        assert_eq!(over(0, [99, 98, 97, 255]), [99, 98, 97, 255]);
+    }
+
+    #[test]
+    fn rows_mix_without_drift_at_both_ends() {
+        let (a, b) = ([[0, 255, 7, 255]; 5], [[255, 0, 7, 255]; 5]);
+        let mut out = [[0; 4]; 5];
+        mix_rows(&mut out, &a, &b, 0);
+        assert_eq!(out, a);
+        mix_rows(&mut out, &a, &b, 256);
+        assert_eq!(out, b);
+    }
+}

@@ -1,0 +1,246 @@
+//! What the mouth does when: cued phonemes become weights of mouth poses at any sample.
+//!
+//! In: clauses with their phonemes, some seconds ahead. Out: weights of the visemes at a sample, and where the stress lies.
+//! Each sound rises before it is heard and decays after, overlapping its neighbours (Cohen and Massaro 1993: dominance);
+//! closed lips override all that. No state but the list of what is still to be said; the render thread owns it.
+
+use std::collections::VecDeque;
+
+use super::visemes::{Sound, Symbol, VISEMES, Viseme};
+use crate::media::{AUDIO_RATE_HZ, Phoneme};
+
+/// Sounds kept at most: five minutes of fast speech. What does not fit is not lip-synced.
+const MAX_SOUNDS: usize = 6_000;
+
+/// A gap shorter than this is spoken through; in a longer one the mouth rests.
+const PAUSE_MS: f32 = 120.0;
+
+/// How long vowels and most consonants rise before their first sample, and decay after their last.
+const RISE_MS: f32 = 80.0;
+const FALL_MS: f32 = 90.0;
+
+/// Rounded lips begin this much earlier (anticipatory rounding, 100–200 ms in speech).
+const ROUND_RISE_MS: f32 = 120.0;
+
+/// Closed lips stay closed for as long: one picture is 40 ms, so that at every phase one shows them.
+const CLOSED_MS: (f32, f32) = (44.0, 90.0);
+
+/// Lips take as long to meet and to part.
+const CLOSING_MS: f32 = 60.0;
+
+/// Sounds influence the picture this long before and after; older ones are dropped.
+const REACH_MS: f32 = 200.0;
+
+/// A nod of emphasis lasts as long on each side of its vowel's middle.
+const EMPHASIS_MS: f32 = 260.0;
+
+/// What the mouth does at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Mouth {
+    /// Share of each [`Viseme`]; they add up to 1.
+    pub(super) shares: [f32; VISEMES],
+    /// How far each is taken, 0 to 1.
+    pub(super) sizes: [f32; VISEMES],
+}
+
+/// What is being said, around now and to come.
+#[derive(Default)]
+pub(super) struct Timeline {
+    sounds: VecDeque<Cued>,
+    /// Where sentences end, in order.
+    ends: VecDeque<u64>,
+}
+
+/// One viseme of one phoneme, in samples since the session began.
+#[derive(Clone, Copy, Debug)]
+struct Cued {
+    start: u64,
+    end: u64,
+    viseme: Viseme,
+    size: f32,
+    hold: f32,
+    /// 1 on the vowel of a stressed syllable.
+    stress: f32,
+}
+
+impl Timeline {
+    /// A clause begins at sample `start`.
+    pub(super) fn cue(&mut self, start: u64, phonemes: &[Phoneme]) {
+        let mut stress = None::<(u64, f32)>;
+        let mut importance = 0.0;
+        for p in phonemes {
+            let (from, to) = (start.saturating_add(p.start.into()), start.saturating_add(u64::from(p.start) + u64::from(p.len)));
+            match Symbol::of(p.symbol) {
+                Symbol::Stress(level) => {
+                    stress = Some((stress.map_or(from, |(at, _)| at), level));
+                }
+                Symbol::Longer => {
+                    if let Some(last) = self.sounds.back_mut() {
+                        last.end = last.end.max(to);
+                    }
+                }
+                Symbol::Pause => {
+                    (stress, importance) = (None, 0.0);
+                    self.pause(from, to, p.symbol);
+                }
+                Symbol::Sound(sound) => {
+                    let from = stress.map_or(from, |(at, _)| at);
+                    importance = stress.take().map_or(importance, |(_, level)| level);
+                    self.say(from, to, sound, importance);
+                    if sound.vowel {
+                        importance = 0.0;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets what was to be said from `at` on; what is being said ends there.
+    pub(super) fn cut(&mut self, at: u64) {
+        self.sounds.retain(|s| s.start < at);
+        self.ends.retain(|end| *end < at);
+        self.sounds.iter_mut().for_each(|s| s.end = s.end.min(at));
+    }
+
+    /// Drops what can no longer be seen at sample `at`.
+    pub(super) fn forget_before(&mut self, at: u64) {
+        let gone = |end: u64| end + samples(REACH_MS.max(EMPHASIS_MS)) < at;
+        while self.sounds.front().is_some_and(|s| gone(s.end)) {
+            self.sounds.pop_front();
+        }
+        // One is kept: the blink after a sentence starts when it is already past.
+        while self.ends.get(1).is_some_and(|end| *end <= at) {
+            self.ends.pop_front();
+        }
+    }
+
+    /// The last end of a sentence at or before `at`.
+    pub(super) fn sentence_end(&self, at: u64) -> Option<u64> {
+        self.ends.iter().rev().find(|end| **end <= at).copied()
+    }
+
+    /// How much the moment at `at` is stressed, 0 to 1; swells and fades over a quarter of a second.
+    pub(super) fn emphasis(&self, at: u64) -> f32 {
+        let reach = samples(EMPHASIS_MS);
+        let swell = |s: &Cued| {
+            let middle = u64::midpoint(s.start, s.end);
+            let away = ms(middle.abs_diff(at)) / EMPHASIS_MS;
+            s.stress * (0.5 + 0.5 * (away.min(1.0) * std::f32::consts::PI).cos())
+        };
+        self.near(at.saturating_sub(reach), at + reach).map(swell).fold(0.0, f32::max)
+    }
+
+    /// The mouth at sample `at`.
+    pub(super) fn mouth(&self, at: u64) -> Mouth {
+        let mut sums = [0.0_f32; VISEMES];
+        let mut sizes = [0.0_f32; VISEMES];
+        let (mut lips, mut teeth) = (0.0_f32, 0.0_f32);
+        let reach = samples(REACH_MS);
+        for s in self.near(at.saturating_sub(reach), at + reach) {
+            match s.viseme {
+                Viseme::PP => lips = lips.max(s.closure(at)),
+                Viseme::FF => teeth = teeth.max(s.closure(at)),
+                _ => {
+                    let dominance = s.dominance(at);
+                    sums[s.viseme as usize] += dominance;
+                    sizes[s.viseme as usize] += dominance * s.size;
+                }
+            }
+        }
+        let total: f32 = sums.iter().sum::<f32>().max(1.0);
+        let free = 1.0 - (lips + (1.0 - lips) * teeth);
+        let mut mouth = Mouth::default();
+        for v in 0..VISEMES {
+            mouth.shares[v] = sums[v] / total * free;
+            mouth.sizes[v] = if sums[v] > 0.0 { sizes[v] / sums[v] } else { 0.0 };
+        }
+        mouth.shares[Viseme::PP as usize] = lips;
+        mouth.shares[Viseme::FF as usize] = (1.0 - lips) * teeth;
+        mouth.sizes[Viseme::PP as usize] = 1.0;
+        mouth.sizes[Viseme::FF as usize] = 1.0;
+        let rest = 1.0 - mouth.shares.iter().sum::<f32>();
+        mouth.shares[Viseme::Sil as usize] += rest.max(0.0);
+        mouth
+    }
+
+    fn say(&mut self, start: u64, end: u64, sound: Sound, importance: f32) {
+        let length = ms(end - start);
+        let (size, stress) = if sound.vowel {
+            // A vowel of 50 ms is hardly opened, one of 120 ms or more fully.
+            let by_length = 0.65 + 0.35 * ((length - 50.0) / 70.0).clamp(0.0, 1.0);
+            (sound.size * by_length * (0.78 + 0.22 * importance), importance)
+        } else {
+            (sound.size, 0.0)
+        };
+        let mut push = |start, end, viseme, stress| {
+            if self.sounds.len() < MAX_SOUNDS {
+                self.sounds.push_back(Cued { start, end, viseme, size, hold: sound.hold, stress });
+            }
+        };
+        if sound.from == sound.to {
+            push(start, end, sound.from, stress);
+        } else {
+            // The first part of a diphthong is the longer one.
+            let turn = start + (end - start) * 11 / 20;
+            push(start, turn, sound.from, stress);
+            push(turn, end, sound.to, 0.0);
+        }
+    }
+
+    fn pause(&mut self, start: u64, end: u64, symbol: char) {
+        if matches!(symbol, '.' | '!' | '?' | '…' | '。' | '！' | '？') && self.ends.len() < MAX_SOUNDS {
+            self.ends.push_back(start);
+        }
+        if ms(end - start) > PAUSE_MS && self.sounds.len() < MAX_SOUNDS {
+            self.sounds.push_back(Cued { start, end, viseme: Viseme::Sil, size: 0.0, hold: 1.5, stress: 0.0 });
+        }
+    }
+
+    fn near(&self, from: u64, to: u64) -> impl Iterator<Item = &Cued> {
+        self.sounds.iter().skip_while(move |s| s.end < from).take_while(move |s| s.start <= to)
+    }
+}
+
+impl Cued {
+    /// How strongly it asks for its shape at `at`.
+    fn dominance(&self, at: u64) -> f32 {
+        let rise = match self.viseme {
+            Viseme::Ou | Viseme::Oh | Viseme::CH | Viseme::RR => ROUND_RISE_MS,
+            _ => RISE_MS,
+        };
+        // Full strength is reached a little inside, so that short sounds still yield to long ones.
+        let inside = (ms(self.end - self.start) * 0.4).min(40.0);
+        self.hold * self.ramp(at, (rise, inside), (inside, FALL_MS))
+    }
+
+    /// How closed the lips are at `at`: all the way for at least one picture.
+    fn closure(&self, at: u64) -> f32 {
+        let length = ms(self.end - self.start).clamp(CLOSED_MS.0, CLOSED_MS.1);
+        let middle = self.start + (self.end - self.start).min(samples(CLOSED_MS.1)) / 2;
+        let half = samples(length / 2.0);
+        let held = Self { start: middle.saturating_sub(half), end: middle + half, ..*self };
+        held.ramp(at, (CLOSING_MS, 0.0), (0.0, CLOSING_MS))
+    }
+
+    /// 0 to 1 from `rise.0` ms before the start until `rise.1` after it, and back around the end.
+    fn ramp(&self, at: u64, rise: (f32, f32), fall: (f32, f32)) -> f32 {
+        let since_start = (at as i64 - self.start as i64) as f32 / SAMPLES_PER_MS;
+        let until_end = (self.end as i64 - at as i64) as f32 / SAMPLES_PER_MS;
+        smooth((since_start + rise.0) / (rise.0 + rise.1)) * smooth((until_end + fall.1) / (fall.0 + fall.1))
+    }
+}
+
+const SAMPLES_PER_MS: f32 = AUDIO_RATE_HZ as f32 / 1_000.0;
+
+fn samples(ms: f32) -> u64 {
+    (ms * SAMPLES_PER_MS) as u64
+}
+
+fn ms(samples: u64) -> f32 {
+    samples as f32 / SAMPLES_PER_MS
+}
+
+fn smooth(t: f32) -> f32 {
+    let t = t.clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
+}
