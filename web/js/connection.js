@@ -1,0 +1,244 @@
+// The WebRTC connection and its life: offer, ICE, first picture, loss, next try.
+//
+// In: the session and avatar wanted, `frameShown()` from the stage, the browser's network events.
+// Out: events
+//   phase    {phase, late, attempt, cause, wait, media}  what to tell the person (see `status.js`)
+//   peer     {pc, stream, channel}  a new peer connection; its tracks and DataChannel
+//   session  {id, viewer, fresh}  the server's answer; `fresh`: the one that was asked for and not given
+//   refused  {code, session}  a wish that could not be granted and was dropped
+// One attempt is alive at a time: each carries a number, and what a stale one still brings is ignored.
+
+import * as api from './api.js';
+import { preferCodec, mediaAddress } from './sdp.js';
+
+/** Past these the text changes (docs: the person never watches an endless spinner). */
+const BUDGET_MS = { signalling: 3_000, ice: 8_000, media: 5_000 };
+
+/** Past these the attempt is given up and a new one made. Chromium's own ICE gives up near 15 s. */
+const LIMIT_MS = { ice: 20_000, media: 20_000 };
+
+/** ICE `disconnected` often heals by itself within a second or two (Wi-Fi roaming). */
+const HEAL_MS = 3_000;
+
+/** Wait before try n: 0.5 s doubling to 5 s, ± 25 % so that many pages do not knock in step. */
+function backOff(attempt) {
+  const base = Math.min(500 * 2 ** Math.max(attempt - 1, 0), 5_000);
+  return base * (0.75 + Math.random() / 2);
+}
+
+export class Connection extends EventTarget {
+  /** The session we are in or want; empty for a new one. */
+  session = '';
+  /** The avatar that a new session shall have; empty for the server's default. */
+  avatar = '';
+  phase = 'signalling';
+
+  #viewer = '';
+  #codec = '';
+  #pc = null;
+  #attempt = 0;
+  #generation = 0;
+  #timers = new Set();
+  #wasLive = false;
+  #returnTo = null;
+
+  constructor({ session, avatar, codec }) {
+    super();
+    this.session = session;
+    this.avatar = avatar;
+    this.#codec = codec;
+    addEventListener('online', () => this.#hurry());
+    document.addEventListener('visibilitychange', () => !document.hidden && this.#hurry());
+    addEventListener('pagehide', () => this.#leavePage());
+    addEventListener('pageshow', (event) => event.persisted && this.start());
+  }
+
+  get pc() {
+    return this.#pc;
+  }
+
+  get live() {
+    return this.phase === 'live';
+  }
+
+  start() {
+    if (typeof RTCPeerConnection === 'undefined') {
+      this.#enter('failed', { cause: 'no_webrtc' });
+      return;
+    }
+    this.#try();
+  }
+
+  /** Leaves this session for `id`; back to the present one if `id` does not exist. */
+  join(id) {
+    if (id === this.session) return;
+    this.#returnTo = this.session;
+    api.leave(this.session, this.#viewer);
+    this.#viewer = '';
+    this.session = id;
+    this.#attempt = 0;
+    this.#wasLive = false;
+    this.#try();
+  }
+
+  /** The stage shows a picture of the present stream. */
+  frameShown() {
+    if (this.phase !== 'ice' && this.phase !== 'media') return;
+    this.#attempt = 0;
+    this.#wasLive = true;
+    this.#enter('live');
+  }
+
+  async #try() {
+    const generation = this.#drop();
+    const stale = () => generation !== this.#generation;
+    this.#enter('signalling');
+    const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+    this.#pc = pc;
+    const audio = pc.addTransceiver('audio', { direction: 'recvonly' });
+    const video = pc.addTransceiver('video', { direction: 'recvonly' });
+    preferCodec(video, this.#codec);
+    const channel = pc.createDataChannel('visavis', { ordered: true });
+    const stream = new MediaStream([audio.receiver.track, video.receiver.track]);
+    try {
+      const [iceServers, local] = await Promise.all([api.iceServers(), pc.createOffer()]);
+      if (stale()) return;
+      pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
+      await pc.setLocalDescription(local);
+      const wish = { sdp: local.sdp, type: 'offer' };
+      if (this.session) wish.sessionid = this.session;
+      else if (this.avatar) wish.avatar = this.avatar;
+      const answer = await api.offer(wish);
+      if (stale()) {
+        api.leave(answer.sessionid, answer.viewer);
+        return;
+      }
+      this.#answered(answer);
+      this.#watch(pc, channel, generation);
+      this.#emit('peer', { pc, stream, channel });
+      this.#enter('ice', { media: mediaAddress(answer.sdp) });
+      await pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
+    } catch (error) {
+      if (!stale()) this.#refused(error);
+    }
+  }
+
+  #answered({ sessionid, viewer }) {
+    const fresh = this.session === sessionid ? '' : this.session;
+    if (this.#viewer && this.#viewer !== viewer && this.session === sessionid) {
+      api.leave(this.session, this.#viewer);
+    }
+    this.session = sessionid;
+    this.#viewer = viewer;
+    this.#returnTo = null;
+    this.#emit('session', { id: sessionid, viewer, fresh });
+  }
+
+  #watch(pc, channel, generation) {
+    const mine = () => generation === this.#generation;
+    channel.addEventListener('close', () => mine() && this.#lost('closed'));
+    pc.addEventListener('connectionstatechange', () => {
+      if (!mine()) return;
+      if (pc.connectionState === 'connected') {
+        if (this.phase === 'ice') this.#enter('media');
+        if (this.phase === 'shaky') this.#enter('live');
+      }
+      if (pc.connectionState === 'failed') this.#lost('ice_failed');
+      if (pc.connectionState === 'disconnected') this.#shaky(mine);
+    });
+  }
+
+  /** Gives ICE a moment to heal, unless the server does not answer even by HTTP. */
+  async #shaky(mine) {
+    if (!this.live) return;
+    this.#enter('shaky');
+    this.#later(HEAL_MS, () => this.phase === 'shaky' && this.#lost('disconnected'));
+    if (!(await api.alive()) && mine() && this.phase === 'shaky') this.#lost('unreachable');
+  }
+
+  /** Answers a refusal: give up the wish that cannot be granted, or wait and ask again. */
+  #refused(error) {
+    const code = error instanceof api.ApiError ? error.code : 'internal';
+    const { message } = error;
+    const { session } = this;
+    if (code === 'unknown_session' && session) {
+      if (this.#returnTo !== null) {
+        this.session = this.#returnTo;
+        this.#returnTo = null;
+      } else {
+        this.session = '';
+      }
+      this.#emit('refused', { code, session });
+      this.#try();
+    } else if (code === 'unknown_avatar' && this.avatar) {
+      this.avatar = '';
+      this.#emit('refused', { code, session });
+      this.#try();
+    } else if (error.retryAfter > 0) {
+      this.#again(code, error.retryAfter * 1_000, message);
+    } else {
+      this.#lost(code, message);
+    }
+  }
+
+  #lost(cause, message = '') {
+    this.#attempt += 1;
+    this.#again(cause, backOff(this.#attempt), message);
+  }
+
+  #again(cause, wait, message) {
+    this.#drop();
+    this.#enter('waiting', { cause, wait, message });
+    this.#later(wait, () => this.#try());
+  }
+
+  /** The network is back, or the person is: no reason to sit out a wait. */
+  #hurry() {
+    if (this.phase === 'waiting') this.#try();
+  }
+
+  #enter(phase, detail = {}) {
+    this.#clearTimers();
+    this.phase = phase;
+    const tell = (late) =>
+      this.#emit('phase', { phase, late, attempt: this.#attempt, again: this.#wasLive, ...detail });
+    tell(false);
+    if (BUDGET_MS[phase]) this.#later(BUDGET_MS[phase], () => tell(true));
+    if (LIMIT_MS[phase]) {
+      // A hidden page shows no frames, so it cannot tell a late picture from its own sleep.
+      this.#later(LIMIT_MS[phase], () => (phase === 'media' && document.hidden) || this.#lost(`${phase}_timeout`));
+    }
+  }
+
+  /** Ends the present attempt; returns the number of the next. */
+  #drop() {
+    this.#clearTimers();
+    this.#generation += 1;
+    this.#pc?.close();
+    this.#pc = null;
+    return this.#generation;
+  }
+
+  #leavePage() {
+    api.leave(this.session, this.#viewer);
+    this.#viewer = '';
+    this.#drop();
+  }
+
+  #later(delay, act) {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      act();
+    }, delay);
+    this.#timers.add(timer);
+  }
+
+  #clearTimers() {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

@@ -1,0 +1,59 @@
+// The menu: language, size of captions, this conversation and others, the keys.
+//
+// In: the session's id. Out: `join {id}`, `copy` (the link), `keys {on}`; the language and the size of
+// captions take effect here.
+
+import { sheet } from './dialogs.js';
+import { lang, setLanguage } from './i18n.js';
+import { choices } from './settings.js';
+
+/** A conversation's id, alone or inside a link somebody sent. */
+function sessionIn(text) {
+  const link = /[?&]session=([^&#\s]+)/.exec(text);
+  return link ? decodeURIComponent(link[1]) : text.trim();
+}
+
+export class Menu extends EventTarget {
+  #dialog;
+
+  constructor(button, dialog) {
+    super();
+    this.#dialog = sheet(dialog);
+    button.addEventListener('click', () => dialog.showModal());
+    this.#radios('lang', lang(), setLanguage);
+    this.#radios('size', choices.read('size') || 'm', (size) => {
+      choices.write('size', size);
+      document.documentElement.dataset.captions = size;
+    });
+    document.documentElement.dataset.captions = choices.read('size') || 'm';
+    const keys = dialog.querySelector('[name=keys]');
+    keys.checked = choices.read('keys') !== 'off';
+    keys.addEventListener('change', () => choices.write('keys', keys.checked ? 'on' : 'off'));
+    dialog.querySelector('.link').addEventListener('click', () => this.dispatchEvent(new Event('copy')));
+    const join = dialog.querySelector('.join');
+    join.addEventListener('submit', (event) => {
+      event.preventDefault();
+      const id = sessionIn(join.elements.session.value);
+      if (!id) return;
+      join.reset();
+      dialog.close();
+      this.dispatchEvent(new CustomEvent('join', { detail: { id } }));
+    });
+  }
+
+  set session(id) {
+    this.#dialog.querySelector('.session-id').textContent = id;
+  }
+
+  /** The single keys may be switched off (WCAG 2.1.4). */
+  get keys() {
+    return choices.read('keys') !== 'off';
+  }
+
+  #radios(name, value, act) {
+    for (const radio of this.#dialog.querySelectorAll(`[name=${name}]`)) {
+      radio.checked = radio.value === value;
+      radio.addEventListener('change', () => act(radio.value));
+    }
+  }
+}
