@@ -21,9 +21,13 @@ use synthesis::Synthesis;
 use timing::Token;
 use unknown::UnknownWords;
 
+mod link;
 mod model;
+mod numbers;
+mod numeric;
 mod phonemes;
 mod synthesis;
+mod tables;
 mod timing;
 mod unknown;
 mod written;
