@@ -12,13 +12,14 @@ export default {
   tap_for_sound: 'Tap for sound',
 
   'composer.label': 'Your text',
-  'composer.placeholder': 'Ask something, or write what to say…',
-  'composer.hint': 'Enter: {what} · Shift+Enter: new line',
+  'composer.placeholder': 'Ask, or write what to say…',
+  'composer.hint': 'Enter: {what}\nShift+Enter: new line',
 
   'state.idle': 'Ready',
   'state.listening': 'Listening',
   'state.thinking': 'Thinking…',
-  'state.speaking': 'Speaking · Esc stops',
+  'state.speaking': 'Speaking',
+  'state.esc': 'Esc stops',
 
   'phase.connecting': 'Connecting…',
   'phase.media': 'Almost there…',
@@ -91,7 +92,7 @@ export default {
 
   'menu.title': 'Menu',
   'menu.language': 'Language',
-  'menu.size': 'Size of captions',
+  'menu.size': 'Caption size',
   'menu.size_s': 'S',
   'menu.size_m': 'M',
   'menu.size_l': 'L',

@@ -13,12 +13,13 @@ export default {
 
   'composer.label': '要发送的文字',
   'composer.placeholder': '问点什么，或写下要说的话…',
-  'composer.hint': '回车：{what} · Shift+回车：换行',
+  'composer.hint': '回车：{what}\nShift+回车：换行',
 
   'state.idle': '就绪',
   'state.listening': '正在听',
   'state.thinking': '思考中…',
-  'state.speaking': '正在说 · 按 Esc 停止',
+  'state.speaking': '正在说',
+  'state.esc': '按 Esc 停止',
 
   'phase.connecting': '正在连接…',
   'phase.media': '马上就好…',

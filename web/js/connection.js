@@ -3,6 +3,7 @@
 // In: the session and avatar wanted, `frameShown()` from the stage, the browser's network events.
 // Out: events
 //   phase    {phase, late, attempt, cause, wait, media}  what to tell the person (see `status.js`)
+//   closing  {}  the present peer connection is about to end, and with it the picture
 //   peer     {pc, stream, channel}  a new peer connection; its tracks and DataChannel
 //   session  {id, viewer, fresh}  the server's answer; `fresh`: the one that was asked for and not given
 //   refused  {code, session}  a wish that could not be granted and was dropped
@@ -214,6 +215,7 @@ export class Connection extends EventTarget {
   #drop() {
     this.#clearTimers();
     this.#generation += 1;
+    if (this.#pc) this.#emit('closing', {});
     this.#pc?.close();
     this.#pc = null;
     return this.#generation;

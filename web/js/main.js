@@ -174,6 +174,7 @@ connection.addEventListener('phase', ({ detail }) => {
   state = 'idle';
   expect(false);
 });
+connection.addEventListener('closing', () => stage.hold());
 connection.addEventListener('peer', ({ detail: { pc, stream } }) => {
   meter.pc = pc;
   latency.pc = pc;
@@ -186,7 +187,7 @@ connection.addEventListener('session', ({ detail: { id, fresh } }) => {
   menu.session = id;
   const chip = $('.session');
   chip.hidden = false;
-  chip.querySelector('span').textContent = id.slice(0, 8);
+  chip.querySelector('.session-id').textContent = id.slice(0, 8);
   if (fresh) startAnew(fresh);
   if (joining === id) {
     log.clear();
@@ -223,7 +224,7 @@ document.addEventListener('visibilitychange', () => keepAwake(connection.live));
 
 sound.addEventListener('change', () => {
   $('.unlock').hidden = !sound.offered;
-  $('#sound use').setAttribute('href', `icons.svg#${sound.audible ? 'sound' : 'muted'}`);
+  $('#sound use').setAttribute('href', `#icon-${sound.audible ? 'sound' : 'muted'}`);
   label($('#sound'), sound.audible ? 'sound.off' : 'sound.on', 'V');
 });
 $('.unlock').hidden = !sound.offered;

@@ -50,7 +50,7 @@ export class Notices {
     close.className = 'icon';
     close.dataset.i18nLabel = 'close';
     close.setAttribute('aria-label', t('close'));
-    close.innerHTML = '<svg aria-hidden="true"><use href="icons.svg#close"></use></svg>';
+    close.innerHTML = '<svg aria-hidden="true"><use href="#icon-close"></use></svg>';
     close.addEventListener('click', () => this.clear(name));
     element.append(body, close);
     this.#root.append(element);

@@ -1,6 +1,6 @@
 // Where the avatar is seen: poster first, then live video, then (while reconnecting) its last picture.
 //
-// In: avatars from the list, streams from the connection. Out: `frame` when a stream's first picture is
+// In: avatars from the list, streams from the connection, their ends. Out: `frame` when a stream's first picture is
 // on the screen. Three layers, bottom up: poster image, canvas with the last picture, video; the video
 // fades in when it has something to show, so there is never a black square.
 
@@ -40,14 +40,12 @@ export class Stage extends EventTarget {
 
   /** Plays a new connection's stream as soon as it shows a picture. */
   play(stream) {
-    this.hold();
     const video = this.#video;
     video.srcObject = stream;
     const shown = () => {
       if (video.srcObject !== stream || !video.videoWidth) return;
       video.removeEventListener('resize', shown);
       this.#root.classList.add('alive');
-      this.#root.classList.remove('holding');
       this.dispatchEvent(new Event('frame'));
     };
     // A hidden page composes no frames, so its callback never comes; the first decoded size does.
@@ -55,7 +53,7 @@ export class Stage extends EventTarget {
     else video.addEventListener('resize', shown);
   }
 
-  /** Keeps the last picture on the screen while there is no stream. */
+  /** Keeps the last picture on the screen; to be called while there still is one. */
   hold() {
     const video = this.#video;
     if (!this.#root.classList.contains('alive') || !video.videoWidth) return;

@@ -52,7 +52,11 @@ export class Status {
 
   #text() {
     const { phase, late, again, cause, media } = this.#phase;
-    if (phase === 'live') return t(`state.${this.#state}`) || t('state.idle');
+    if (phase === 'live') {
+      const words = t(`state.${this.#state}`) || t('state.idle');
+      const keyboard = matchMedia('(hover: hover)').matches;
+      return this.#state === 'speaking' && keyboard ? `${words} · ${t('state.esc')}` : words;
+    }
     if (phase === 'failed') return t('phase.failed');
     if (phase === 'waiting' && (cause === 'server_full' || cause === 'session_full' || cause === 'rate_limited')) {
       const seconds = Math.max(1, Math.ceil((this.#until - performance.now()) / 1_000));
