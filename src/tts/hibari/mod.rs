@@ -52,6 +52,7 @@ impl Hibari {
     /// Loads the voice from `models_dir/hibari` and speaks once, silently, to warm it up.
     /// Blocks for some hundred milliseconds.
     pub fn load(models_dir: &Path) -> Result<Self, Error> {
+        crate::models::verify_model(models_dir, "hibari")?;
         let voice = Voice::load(&models_dir.join("hibari"))?;
         voice.say(&voice.phonemizer.words("Warm up."))?;
         Ok(Self { voice: Arc::new(voice), turns: Arc::new(Semaphore::new(AT_ONCE)) })

