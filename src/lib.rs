@@ -4,8 +4,27 @@
 
 pub mod media;
 
+pub mod llm;
+pub mod sentence;
+pub mod speakable;
+pub mod tts;
+
 pub mod codec;
-pub mod metrics;
 pub mod render;
 pub mod rtc;
 pub mod track;
+
+pub mod session;
+
+pub mod http;
+pub mod offline;
+pub mod server;
+
+pub mod bench;
+pub mod cli;
+pub mod config;
+pub mod metrics;
+pub mod models;
+
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,12 +1,14 @@
 //! The vocabulary of the path: what flows between stages. No I/O, no tasks, no clocks.
 
 mod audio;
+mod resample;
 mod slice;
 mod speech;
 mod time;
 mod video;
 
 pub use audio::{AUDIO_RATE_HZ, AudioFrame, SAMPLES_PER_FRAME};
+pub use resample::{ResampleError, Resampler};
 pub use slice::{AvSlice, Mark, TurnId};
 pub use speech::{Phoneme, Speech, Word};
 pub use time::{AUDIO_PTIME, MediaTime, VIDEO_CLOCK_HZ, VIDEO_PTIME};

@@ -3,13 +3,26 @@
 //! In: `(TurnId, Item)` from `session::turn`. Out: `AvSlice`, 40 ms each. There is no clock here: a full slice queue is
 //! what slows the render thread down.
 
+mod avatar;
+mod catalogue;
+mod composite;
+mod face;
+mod idle;
+mod morph;
+mod pixel;
+mod sway;
 mod thread;
+mod timeline;
+mod visemes;
 mod worker;
 
 use std::sync::Arc;
 
 use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
+pub use avatar::Avatar;
+pub use catalogue::{Catalogue, Character, Error as CatalogueError};
+pub use face::Face;
 pub use thread::{SLICE_QUEUE, spawn};
 pub use worker::{CurrentTurn, Worker};
 

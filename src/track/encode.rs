@@ -89,7 +89,8 @@ pub(super) fn run(raw: &Receiver<Raw>, sinks: &Sinks, bitrate: Bitrate) -> Resul
                     metrics::encode_seconds(codec.name(), started.elapsed());
                     live.since_keyframe = if picture.keyframe { 0 } else { live.since_keyframe + 1 };
                     live.since_rise += 1;
-                    let coded = Encoded::Video { codec, data: picture.data, keyframe: picture.keyframe, pts };
+                    let size = (frame.width(), frame.height());
+                    let coded = Encoded::Video { codec, data: picture.data, keyframe: picture.keyframe, pts, size };
                     watching().for_each(|sink| sink.push(&coded));
                 }
             }

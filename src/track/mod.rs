@@ -7,6 +7,7 @@ mod encode;
 mod pacer;
 mod player;
 mod playout;
+mod record;
 mod sink;
 mod stream_track;
 
@@ -14,5 +15,6 @@ pub use encode::{Bitrate, EncodeError};
 pub use pacer::{Due, Pacer};
 pub use player::{Ended, HumanPlayer, Setup, Throttle};
 pub use playout::Played;
+pub use record::{Mp4Error, Mp4Writer};
 pub use sink::{Encoded, MediaSink};
 pub use stream_track::{PlayerStreamTrack, Stamped};

@@ -25,6 +25,8 @@ pub enum Encoded {
         keyframe: bool,
         /// In the 90 kHz clock.
         pts: MediaTime,
+        /// Width and height.
+        size: (u32, u32),
     },
 }
 

@@ -1,0 +1,43 @@
+# `make run` starts the server; `make test` runs every test. Both install what they need first.
+
+APT_BUILD := build-essential pkg-config cmake libclang-dev python3-pip \
+	libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
+APT_TEST := chromium ffmpeg fonts-liberation fonts-noto-cjk nodejs npm python3-venv
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: run build setup models test setup-test check bench avatars clean
+
+run: build models
+	./target/release/visavis serve
+
+build: setup
+	cargo build --release --locked
+
+# Skipped when present, so that a second start asks no package server.
+setup:
+	@scripts/install.sh $(APT_BUILD)
+
+models: build
+	@./target/release/visavis models fetch
+
+test: setup setup-test check
+	cargo build --locked --features testing
+	./target/debug/visavis models fetch
+	cargo nextest run --locked --features testing || exit 1
+	cargo test --locked --doc
+	node --test --test-concurrency=1 tests/browser/
+
+setup-test:
+	@scripts/install.sh $(APT_TEST)
+	@command -v cargo-nextest >/dev/null || cargo install cargo-nextest --locked
+	@[ -d node_modules/playwright-core ] || npm ci --no-audit --no-fund
+	@scripts/python-peer.sh
+
+check:
+	cargo fmt --check
+	cargo clippy --locked --all-targets --features testing -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+
+clean:
+	cargo clean

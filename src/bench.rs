@@ -1,0 +1,4 @@
+//! stub
+#![allow(missing_docs)]
+#[derive(clap::Args)] pub struct Options {}
+pub async fn run(_: Options) -> anyhow::Result<()> { Ok(()) }

@@ -1,0 +1,309 @@
+//! The command line. `serve` is what runs when nothing is said.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use futures_util::StreamExt;
+
+use crate::config::Config;
+use crate::media::AUDIO_RATE_HZ;
+use crate::models;
+use crate::offline::{self, Film};
+use crate::render::Catalogue;
+use crate::server::{self, Server};
+use crate::session::Minds;
+use crate::speakable::Speakable;
+use crate::{bench, llm};
+
+/// Wrong usage, as clap exits.
+const EXIT_USAGE: u8 = 2;
+/// A configuration that cannot be used (sysexits.h, `EX_CONFIG`).
+const EXIT_CONFIG: u8 = 78;
+
+/// Variables with our prefix that are not keys of the configuration.
+const NOT_SETTINGS: [&str; 2] = ["VISAVIS_CONFIG", "VISAVIS_LOG"];
+
+/// A self-hosted digital-human streaming server: a talking avatar over WebRTC.
+#[derive(Parser)]
+#[command(name = "visavis", version, about, disable_help_subcommand = true)]
+struct Cli {
+    /// Configuration file [default: visavis.yaml if it exists]
+    #[arg(short, long, global = true, value_name = "FILE", env = "VISAVIS_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (what happens without a command)
+    Serve(Serve),
+    /// Make an MP4 of an avatar saying a text, faster than real time
+    Render(Render),
+    /// Make a WAV of the voice saying a text
+    Say(Say),
+    /// Avatars
+    #[command(subcommand)]
+    Avatar(Avatar),
+    /// Model files
+    #[command(subcommand)]
+    Models(Models),
+    /// Configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Measure a running server: pacing, latency, capacity
+    Bench(bench::Options),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Default)]
+struct Serve {
+    /// Address of HTTP (tcp) and media (udp) [default: 0.0.0.0:8010]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Conversations at once [default: 8]
+    #[arg(long, value_name = "N")]
+    max_sessions: Option<usize>,
+}
+
+#[derive(Args)]
+struct Render {
+    /// Who speaks [default: the configured one]
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    avatar: String,
+    /// What to say
+    #[arg(short, long)]
+    text: String,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE.mp4")]
+    output: PathBuf,
+    /// Picks the idle movements: the same seed makes the same film
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Args)]
+struct Say {
+    /// What to say
+    text: String,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE.wav")]
+    output: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Avatar {
+    /// List the avatars that can be shown
+    List,
+}
+
+#[derive(Subcommand)]
+enum Models {
+    /// Fetch the model files that are missing
+    Fetch,
+    /// Check that all model files are there and whole
+    Check,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Check the configuration, the avatars and the models; bind nothing
+    Check,
+    /// Print the configuration in force, secrets hidden
+    Show,
+}
+
+/// Runs the command line. The result is the process's exit code.
+pub fn run() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE } else { 0 };
+        }
+    };
+    let environment: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str())).collect();
+    let mut config = match Config::load(cli.config.as_deref(), &environment) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&format!("configuration: {error}"));
+            return EXIT_CONFIG;
+        }
+    };
+    let command = cli.command.unwrap_or(Command::Serve(Serve::default()));
+    if let Command::Serve(flags) = &command {
+        config.server.listen = flags.listen.unwrap_or(config.server.listen);
+        config.server.max_sessions = flags.max_sessions.unwrap_or(config.server.max_sessions);
+    }
+    match execute(command, config) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            1
+        }
+    }
+}
+
+fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
+    match command {
+        Command::Serve(_) => runtime()?.block_on(serve(config))?,
+        Command::Render(render) => runtime()?.block_on(film(render, &config))?,
+        Command::Say(say) => runtime()?.block_on(wav(say, &config))?,
+        Command::Avatar(Avatar::List) => list_avatars(&config)?,
+        Command::Models(Models::Fetch) => models::fetch(&config.models.dir)?,
+        Command::Models(Models::Check) => {
+            models::verify(&config.models.dir)?;
+            say("all model files are there and whole");
+        }
+        Command::Config(ConfigCommand::Show) => say(config.show().trim_end()),
+        Command::Config(ConfigCommand::Check) => return Ok(check(&config)),
+        Command::Bench(options) => runtime()?.block_on(bench::run(options))?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "visavis", &mut std::io::stdout());
+        }
+    }
+    Ok(0)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the async runtime")
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let advertise = config.webrtc.advertise.clone();
+    let sessions = config.server.max_sessions;
+    let server = Server::load(config).await?;
+    let address = server.address()?;
+    let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+    say(&format!("visavis {} is ready: http://{host}:{}/", env!("CARGO_PKG_VERSION"), address.port()));
+    tracing::info!(%address, sessions, ?advertise, "ready");
+    server.run().await?;
+    Ok(())
+}
+
+async fn film(render: Render, config: &Config) -> anyhow::Result<()> {
+    let Render { avatar, text, output, seed } = render;
+    let text = crate::session::check_text(&text)?;
+    let (dir, tts, default) = (config.models.dir.clone(), config.tts.clone(), config.avatars.clone());
+    let voice = tokio::task::spawn_blocking(move || server::voice(&tts, &dir));
+    let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&default.dir, &default.default));
+    let character = catalogue.await??.get(&avatar).with_context(|| format!("avatar \"{avatar}\""))?;
+    let minds = Minds { chat: llm::build(&config.llm), voice: voice.await?? };
+    let bitrate = config.webrtc.bitrate.max.0;
+    let film = Film { character, text, output: output.clone(), seed, bitrate };
+    let rendered = offline::render(film, minds).await?;
+    let (film, took) = (rendered.film.as_secs_f64(), rendered.took.as_secs_f64());
+    say(&format!("{}: {film:.2} s of film in {took:.2} s ({:.1}x real time)", output.display(), film / took));
+    Ok(())
+}
+
+async fn wav(say_: Say, config: &Config) -> anyhow::Result<()> {
+    let text = crate::session::check_text(&say_.text)?;
+    let (dir, tts) = (config.models.dir.clone(), config.tts.clone());
+    let voice = tokio::task::spawn_blocking(move || server::voice(&tts, &dir)).await??;
+    let mut splitter = crate::sentence::SentenceSplitter::new();
+    let mut clauses = splitter.push(&text);
+    clauses.extend(splitter.flush());
+    let mut speakable = Speakable::default();
+    let mut pcm = Vec::new();
+    for clause in clauses {
+        let mut speech = voice.speak(speakable.clause(&clause));
+        while let Some(piece) = speech.next().await {
+            pcm.extend(piece?.pcm);
+        }
+    }
+    if pcm.is_empty() {
+        bail!("there is nothing in this text that the voice can say");
+    }
+    std::fs::write(&say_.output, wav_file(&pcm)).with_context(|| say_.output.display().to_string())?;
+    say(&format!("{}: {:.2} s", say_.output.display(), pcm.len() as f64 / f64::from(AUDIO_RATE_HZ)));
+    Ok(())
+}
+
+/// A WAV file: the 44-byte header of 16-bit mono PCM, then the samples.
+fn wav_file(pcm: &[i16]) -> Vec<u8> {
+    let bytes = (pcm.len() * 2) as u32;
+    let mut file = Vec::with_capacity(44 + pcm.len() * 2);
+    file.extend(b"RIFF");
+    file.extend((36 + bytes).to_le_bytes());
+    file.extend(b"WAVEfmt ");
+    file.extend(16_u32.to_le_bytes());
+    file.extend([1_u16.to_le_bytes(), 1_u16.to_le_bytes()].concat());
+    file.extend(AUDIO_RATE_HZ.to_le_bytes());
+    file.extend((AUDIO_RATE_HZ * 2).to_le_bytes());
+    file.extend([2_u16.to_le_bytes(), 16_u16.to_le_bytes()].concat());
+    file.extend(b"data");
+    file.extend(bytes.to_le_bytes());
+    file.extend(pcm.iter().flat_map(|sample| sample.to_le_bytes()));
+    file
+}
+
+fn list_avatars(config: &Config) -> anyhow::Result<()> {
+    let catalogue = Catalogue::load(&config.avatars.dir, &config.avatars.default)?;
+    for pack in catalogue.usable().filter_map(|character| character.pack()) {
+        let names: Vec<&str> = pack.names().values().map(String::as_str).collect();
+        let mark = if pack.id() == catalogue.default_id() { " (default)" } else { "" };
+        let (width, height) = (pack.width(), pack.height());
+        say(&format!("{}{mark}: {}, {width}x{height}, {}", pack.id(), names.join(" / "), pack.licence()));
+    }
+    for (id, fault) in catalogue.broken() {
+        say(&format!("{id}: cannot be shown: {fault}"));
+    }
+    Ok(())
+}
+
+fn check(config: &Config) -> u8 {
+    let faults: Vec<String> = [
+        Catalogue::load(&config.avatars.dir, &config.avatars.default).err().map(|error| error.to_string()),
+        models::verify(&config.models.dir).err().map(|error| error.to_string()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if faults.is_empty() {
+        say("the configuration, the avatars and the models are in order");
+        return 0;
+    }
+    faults.iter().for_each(|fault| complain(fault));
+    EXIT_CONFIG
+}
+
+/// To whoever ran the command.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// What went wrong, in one place and one form.
+fn complain(line: &str) {
+    let prefix = if std::io::stderr().is_terminal() { "\x1b[31merror:\x1b[0m" } else { "error:" };
+    let _ = writeln!(std::io::stderr(), "{prefix} {line}");
+}
+
+/// What the tests of the configuration's manual share with the command line.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_fits_a_screen() {
+        Cli::command().debug_assert();
+        let help = Cli::command().render_help().to_string();
+        assert!(help.lines().count() <= 24, "{help}");
+    }
+
+    #[test]
+    fn a_wav_file_tells_its_length() {
+        let file = wav_file(&[1, 2, 3]);
+        assert_eq!(file.len(), 50);
+        assert_eq!(file[40..44], 6_u32.to_le_bytes());
+    }
+}
+

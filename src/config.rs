@@ -1,0 +1,474 @@
+//! The configuration: default < file < environment < flag. Each part of the server defines its own section.
+//!
+//! A mistake is an error that names the line, the column and the keys that are allowed; nothing has been bound or loaded
+//! by then. `visavis.example.yaml` is the manual, held to the truth by a test.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{llm, tts};
+
+/// Where a configuration is looked for when none is named.
+pub const DEFAULT_FILE: &str = "visavis.yaml";
+/// Largest file, in bytes.
+const MAX_FILE_BYTES: u64 = 256 << 10;
+/// Two underscores lead a level down: `VISAVIS_SERVER__MAX_SESSIONS`.
+const ENV_PREFIX: &str = "VISAVIS_";
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// HTTP and admission.
+    #[garde(dive)]
+    pub server: Server,
+    /// Media transport.
+    #[garde(dive)]
+    pub webrtc: WebRtc,
+    /// Who can be seen.
+    #[garde(dive)]
+    pub avatars: Avatars,
+    /// Where fetched model files lie.
+    #[garde(dive)]
+    pub models: Models,
+    /// Who answers.
+    #[garde(dive)]
+    pub llm: llm::Config,
+    /// Who speaks.
+    #[garde(skip)]
+    pub tts: tts::Config,
+}
+
+/// `server:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address of HTTP (tcp) and media (udp).
+    #[garde(skip)]
+    pub listen: SocketAddr,
+    /// Conversations at once.
+    #[garde(range(min = 1, max = 10_000))]
+    pub max_sessions: usize,
+    /// Origins of other sites whose pages may call us; `*` for all.
+    #[garde(inner(length(min = 1, max = 256)))]
+    pub cors: Vec<String>,
+    /// Opens `/metrics` and the list of sessions to others than this machine.
+    #[garde(skip)]
+    pub admin_token: Secret,
+    /// Addresses whose `X-Forwarded-For` and `X-Forwarded-Host` are believed.
+    #[garde(skip)]
+    pub trusted_proxies: Vec<IpAddr>,
+    /// New conversations a minute from one address. This machine itself is not limited.
+    #[garde(range(min = 1, max = 100_000))]
+    pub offers_per_minute: u32,
+    /// How long answers may go on after SIGTERM.
+    #[garde(skip)]
+    #[serde(with = "seconds")]
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8010)),
+            max_sessions: 8,
+            cors: Vec::new(),
+            admin_token: Secret::default(),
+            trusted_proxies: Vec::new(),
+            offers_per_minute: 10,
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `webrtc:`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebRtc {
+    /// Addresses under which viewers reach this machine and that it cannot know itself.
+    #[garde(length(max = 8))]
+    pub advertise: Vec<IpAddr>,
+    /// STUN servers for the page, `stun:host:port`.
+    #[garde(inner(custom(stun_url)))]
+    pub stun: Vec<String>,
+    /// The relay for the page.
+    #[garde(dive)]
+    pub turn: Turn,
+    /// Bounds of the video encoders.
+    #[garde(custom(ordered))]
+    pub bitrate: BitrateBounds,
+}
+
+/// `webrtc.turn:`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// `turn:host:port?transport=udp`.
+    #[garde(inner(custom(turn_url)))]
+    pub urls: Vec<String>,
+    /// coturn's `static-auth-secret`: the page gets credentials that last ten minutes.
+    #[garde(skip)]
+    pub secret: Secret,
+}
+
+/// `webrtc.bitrate:`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BitrateBounds {
+    /// However poor the network.
+    pub min: BitRate,
+    /// Until the network has been measured.
+    pub start: BitRate,
+    /// However good the network.
+    pub max: BitRate,
+}
+
+impl Default for BitrateBounds {
+    fn default() -> Self {
+        Self { min: BitRate(200_000), start: BitRate(800_000), max: BitRate(2_000_000) }
+    }
+}
+
+/// `avatars:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Avatars {
+    /// One folder each.
+    #[garde(skip)]
+    pub dir: PathBuf,
+    /// Who is seen when nobody is asked for; empty: the first by name.
+    #[garde(length(max = 64))]
+    pub default: String,
+}
+
+impl Default for Avatars {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("assets/avatars"), default: String::new() }
+    }
+}
+
+/// `models:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Models {
+    /// What `visavis models fetch` fills.
+    #[garde(skip)]
+    pub dir: PathBuf,
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("models") }
+    }
+}
+
+/// A secret: never shown.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret, or nothing if it is empty.
+    pub fn reveal(&self) -> Option<&str> {
+        (!self.0.is_empty()).then_some(self.0.as_str())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "\"\"" } else { "\"***\"" })
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.0.is_empty() { "" } else { "***" })
+    }
+}
+
+/// Bits a second, written `800k` or `2M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub struct BitRate(pub u32);
+
+impl Serialize for BitRate {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = match self.0 {
+            n if n % 1_000_000 == 0 => format!("{}M", n / 1_000_000),
+            n if n % 1_000 == 0 => format!("{}k", n / 1_000),
+            n => n.to_string(),
+        };
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for BitRate {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (number, factor) = match text.strip_suffix(['k', 'K']) {
+            Some(number) => (number, 1_000),
+            None => text.strip_suffix('M').map_or((text.as_str(), 1), |number| (number, 1_000_000)),
+        };
+        let bits = number.parse::<u32>().ok().and_then(|n| n.checked_mul(factor));
+        match bits {
+            Some(bits @ 30_000..=50_000_000) => Ok(Self(bits)),
+            _ => Err(serde::de::Error::custom(format!("\"{text}\" is not a bitrate from 30k to 50M, such as 800k or 2M"))),
+        }
+    }
+}
+
+/// Whole seconds, written `30s`.
+mod seconds {
+    use super::{Deserialize, Duration};
+
+    pub(super) fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{}s", duration.as_secs()))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let seconds = text.strip_suffix('s').and_then(|n| n.parse().ok()).filter(|n| *n <= 86_400);
+        seconds
+            .map(Duration::from_secs)
+            .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is not a number of seconds, such as 30s")))
+    }
+}
+
+fn stun_url(url: &str, (): &()) -> garde::Result {
+    if url.starts_with("stun:") || url.starts_with("stuns:") {
+        return Ok(());
+    }
+    Err(garde::Error::new("must start with stun: or stuns:"))
+}
+
+fn turn_url(url: &str, (): &()) -> garde::Result {
+    if url.starts_with("turn:") || url.starts_with("turns:") {
+        return Ok(());
+    }
+    Err(garde::Error::new("must start with turn: or turns:"))
+}
+
+fn ordered(bounds: &BitrateBounds, (): &()) -> garde::Result {
+    if bounds.min <= bounds.start && bounds.start <= bounds.max {
+        return Ok(());
+    }
+    Err(garde::Error::new("min, start and max must rise in this order"))
+}
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that was named is not there.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no configuration.
+    #[error("{path}: {message}", path = path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        message: String,
+    },
+    /// A variable of the environment does not fit.
+    #[error("environment variable {name}: {message}")]
+    Environment {
+        /// Which.
+        name: String,
+        /// Why.
+        message: String,
+    },
+    /// `${NAME}` without a value.
+    #[error("{key}: the environment variable {name} is not set")]
+    Unset {
+        /// Where it is used.
+        key: String,
+        /// What is missing.
+        name: String,
+    },
+    /// A value is out of its bounds.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Config {
+    /// Reads `file` (or [`DEFAULT_FILE`] if it exists), then what `environment` overrides.
+    pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let default = Path::new(DEFAULT_FILE);
+        let config = match file {
+            Some(path) => Self::read(path, environment)?,
+            None if default.exists() => Self::read(default, environment)?,
+            None => Self::default(),
+        };
+        let config = config.overridden(environment)?;
+        config.validate().map_err(|report| Error::Invalid(report.to_string().trim_end().to_owned()))?;
+        Ok(config)
+    }
+
+    fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let failed = |source| Error::Read { path: path.to_owned(), source };
+        let size = std::fs::metadata(path).map_err(failed)?.len();
+        if size > MAX_FILE_BYTES {
+            return Err(Error::Syntax { path: path.to_owned(), message: "larger than 256 KiB".into() });
+        }
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        Self::parse(path, &expand(&text, environment)?)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Self::default());
+        }
+        serde_saphyr::from_str(text).map_err(|error| Error::Syntax { path: path.to_owned(), message: error.to_string() })
+    }
+
+    /// Sets what `VISAVIS_A__B` names, one variable after another, so that a mistake names its variable.
+    fn overridden(self, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let mut config = self;
+        for (name, value) in environment {
+            let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
+            let keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+            let yaml = keys.iter().rev().fold(scalar(value), |inner, key| format!("{{{key}: {inner}}}"));
+            let patch = serde_saphyr::from_str::<Value>(&yaml).map_err(|e| e.to_string());
+            let apply = |patch: Value| -> Result<Self, String> {
+                // The patch alone is checked first: its errors name the key and those that are allowed.
+                serde_json::from_value::<Self>(patch.clone()).map_err(|e| e.to_string())?;
+                let mut whole = config.revealed();
+                merge(&mut whole, patch);
+                serde_json::from_value(whole).map_err(|e| e.to_string())
+            };
+            config = patch.and_then(apply).map_err(|message| Error::Environment { name: name.clone(), message })?;
+        }
+        Ok(config)
+    }
+
+    /// As JSON, secrets and all: never to be shown.
+    fn revealed(&self) -> Value {
+        let mut value = serde_json::to_value(self).expect("a configuration has string keys and finite numbers");
+        value["server"]["admin_token"] = self.server.admin_token.0.clone().into();
+        value["webrtc"]["turn"]["secret"] = self.webrtc.turn.secret.0.clone().into();
+        value
+    }
+
+    /// As YAML, secrets hidden.
+    pub fn show(&self) -> String {
+        serde_saphyr::to_string(self).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+/// A variable's value as YAML: `[a, b]`, numbers and booleans as they are, anything else as text.
+fn scalar(value: &str) -> String {
+    let plain = serde_json::from_str::<Value>(value).is_ok() || (value.starts_with('[') && value.ends_with(']'));
+    if plain { value.to_owned() } else { Value::from(value).to_string() }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// Replaces `${NAME}` by the environment's value, outside comments.
+fn expand(text: &str, environment: &BTreeMap<String, String>) -> Result<String, Error> {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut rest = line;
+        let mut commented = rest.trim_start().starts_with('#');
+        while let Some(start) = rest.find("${").filter(|_| !commented) {
+            let Some(len) = rest[start..].find('}') else { break };
+            let name = &rest[start + 2..start + len];
+            let value = environment.get(name).ok_or_else(|| Error::Unset {
+                key: line.split(':').next().unwrap_or_default().trim().to_owned(),
+                name: name.to_owned(),
+            })?;
+            out.push_str(&rest[..start]);
+            out.push_str(value);
+            rest = &rest[start + len + 1..];
+            commented = false;
+        }
+        out.push_str(rest);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn parse(text: &str) -> Result<Config, Error> {
+        Config::parse(Path::new("visavis.yaml"), text)
+    }
+
+    #[test]
+    fn a_typo_names_its_line_its_column_and_the_allowed_keys() {
+        let error = parse("server:\n  max_sesions: 3\n").unwrap_err().to_string();
+        assert!(error.contains("max_sesions") && error.contains("max_sessions"), "{error}");
+        assert!(error.contains("line 2") || error.contains(":2:"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let file = parse("server: {max_sessions: 3}\nwebrtc: {bitrate: {max: 1M}}").unwrap();
+        let config = file
+            .overridden(&env(&[("VISAVIS_SERVER__MAX_SESSIONS", "5"), ("VISAVIS_WEBRTC__BITRATE__START", "300k"), ("PATH", "/bin")]))
+            .unwrap();
+        assert_eq!(config.server.max_sessions, 5);
+        assert_eq!(config.webrtc.bitrate.start, BitRate(300_000));
+        assert_eq!(config.webrtc.bitrate.max, BitRate(1_000_000));
+    }
+
+    #[test]
+    fn an_unknown_variable_is_named() {
+        let error = Config::default().overridden(&env(&[("VISAVIS_SERVER__PORT", "1")])).unwrap_err().to_string();
+        assert!(error.contains("VISAVIS_SERVER__PORT") && error.contains("listen"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_comes_from_the_environment_and_is_never_shown() {
+        let text = expand("server: {admin_token: \"${TOKEN}\"}\n# ${NOT_ASKED}\n", &env(&[("TOKEN", "hush")])).unwrap();
+        let config = parse(&text).unwrap();
+        assert_eq!(config.server.admin_token.reveal(), Some("hush"));
+        assert!(!config.show().contains("hush") && !format!("{config:?}").contains("hush"));
+        let kept = config.overridden(&env(&[("VISAVIS_SERVER__MAX_SESSIONS", "5")])).unwrap();
+        assert_eq!(kept.server.admin_token.reveal(), Some("hush"));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named() {
+        let error = expand("llm: {key: ${MISSING}}", &env(&[])).unwrap_err().to_string();
+        assert!(error.contains("MISSING"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused_in_words() {
+        let config = Config { server: Server { max_sessions: 0, ..Server::default() }, ..Config::default() };
+        let report = config.validate().unwrap_err().to_string();
+        assert!(report.contains("max_sessions"), "{report}");
+        assert!(parse("webrtc: {bitrate: {max: lots}}").unwrap_err().to_string().contains("lots"));
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_back() {
+        let shown = Config::default().show();
+        assert_eq!(parse(&shown).unwrap(), Config::default(), "{shown}");
+    }
+}

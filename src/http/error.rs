@@ -1,0 +1,145 @@
+//! How a fault looks on the wire: nowhere else is that decided (design §7).
+
+use std::time::Duration;
+
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::render::CatalogueError;
+use crate::rtc::OfferError;
+use crate::session::{Busy, JoinError, NoSlot, TextError};
+
+/// A request that was not done, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) msg: String,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Routes of `LiveTalking`, whose clients read `{"code":-1,"msg"}` and not the status.
+const LIVETALKING: &[&str] = &["/human", "/interrupt_talk", "/is_speaking"];
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, code: &'static str, msg: impl Into<String>) -> Self {
+        Self { status, code, msg: msg.into(), retry_after: None }
+    }
+
+    pub(super) fn no_session() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_session", "session not found: it has ended, or the id is wrong")
+    }
+
+    pub(super) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(Duration::from_secs(seconds));
+        self
+    }
+
+    /// Whatever poem itself refuses: unknown routes, wrong verbs, bodies that do not fit.
+    pub(super) fn from_poem(error: poem::Error) -> Self {
+        if let Some(failure) = error.downcast_ref::<Self>() {
+            return failure.clone();
+        }
+        let status = error.status();
+        let code = match status {
+            StatusCode::NOT_FOUND => "not_found",
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            s if s.is_client_error() => "bad_request",
+            _ => "internal",
+        };
+        let msg = match status {
+            StatusCode::NOT_FOUND => "there is no such route".to_owned(),
+            StatusCode::METHOD_NOT_ALLOWED => "this route does not take that method".to_owned(),
+            s if s.is_client_error() => error.to_string(),
+            _ => "the request failed on the server".to_owned(),
+        };
+        Self { status, code, msg, retry_after: None }
+    }
+
+    pub(super) fn into_response_for(self, path: &str, request_id: &str) -> Response {
+        let Self { status, code, msg, retry_after } = self;
+        let (status, body) = match path {
+            "/offer" => (status, json!({"code": -1, "error": code, "msg": msg, "request_id": request_id})),
+            // A flood is answered as one: clients that flood read no body.
+            _ if LIVETALKING.contains(&path) && status != StatusCode::TOO_MANY_REQUESTS => {
+                (StatusCode::OK, json!({"code": -1, "error": code, "msg": msg}))
+            }
+            _ => (status, json!({"code": code, "msg": msg, "request_id": request_id})),
+        };
+        let mut response = poem::web::Json(body).with_status(status).into_response();
+        if let Some(after) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.msg)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Failure> for poem::Error {
+    fn from(failure: Failure) -> Self {
+        let status = failure.status;
+        Self::new(failure, status)
+    }
+}
+
+impl From<OfferError> for Failure {
+    fn from(error: OfferError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
+    }
+}
+
+impl From<CatalogueError> for Failure {
+    fn from(error: CatalogueError) -> Self {
+        let status = match error {
+            CatalogueError::Unknown => StatusCode::NOT_FOUND,
+            CatalogueError::Broken { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            CatalogueError::None { .. } | CatalogueError::Unreadable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<NoSlot> for Failure {
+    fn from(error: NoSlot) -> Self {
+        let code = match error {
+            NoSlot::Full { .. } => "server_full",
+            NoSlot::Draining => "shutting_down",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string()).retry_after(5)
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Full => Self::new(StatusCode::SERVICE_UNAVAILABLE, "session_full", error.to_string()).retry_after(5),
+            // The stack's own words may quote the SDP; the log has them.
+            JoinError::Rtc(_) => Self::new(StatusCode::BAD_REQUEST, "bad_sdp", "the offer could not be answered"),
+        }
+    }
+}
+
+impl From<TextError> for Failure {
+    fn from(error: TextError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string())
+    }
+}
+
+impl From<Busy> for Failure {
+    fn from(error: Busy) -> Self {
+        match error {
+            Busy::Full => Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", error.to_string()).retry_after(2),
+            Busy::Ending => Self::no_session(),
+        }
+    }
+}

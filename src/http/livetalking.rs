@@ -1,0 +1,208 @@
+//! `LiveTalking`'s routes (reference/livetalking.md §2), with one envelope: `{"code":0|-1,"msg",…}`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use poem::Request;
+use poem::http::StatusCode;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use serde_json::Value;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::{App, Failure, client};
+use crate::metrics;
+use crate::rtc::Offer;
+use crate::session::{JoinError, Session, State, check_text};
+
+pub(super) struct Api {
+    pub(super) app: Arc<App>,
+}
+
+/// A viewer's offer.
+#[derive(Object)]
+struct OfferRequest {
+    /// The SDP, with or without candidates.
+    sdp: String,
+    /// `offer`.
+    r#type: String,
+    /// Who to see; the default avatar if absent.
+    avatar: Option<String>,
+    /// A live session to join, or to come back to after a reload or a lost network.
+    sessionid: Option<Value>,
+}
+
+/// The answer to an offer.
+#[derive(Object)]
+struct OfferReply {
+    /// 0.
+    code: i32,
+    /// The answer, complete with candidates.
+    sdp: String,
+    /// `answer`.
+    r#type: String,
+    /// The session, for the other routes.
+    sessionid: String,
+    /// This viewer, for `DELETE /v1/sessions/{id}?viewer=`.
+    viewer: String,
+}
+
+/// Something to say.
+#[derive(Object)]
+struct HumanRequest {
+    /// Where.
+    sessionid: Value,
+    /// `echo`: say it; `chat`: answer it.
+    r#type: String,
+    /// What.
+    text: String,
+    /// Whether to cut what is being said first.
+    #[oai(default)]
+    interrupt: bool,
+}
+
+/// Which session.
+#[derive(Object)]
+struct SessionRequest {
+    /// Its id.
+    sessionid: Value,
+}
+
+/// Done.
+#[derive(Object)]
+struct Done {
+    /// 0.
+    code: i32,
+    /// `ok`.
+    msg: String,
+}
+
+/// A yes or no.
+#[derive(Object)]
+struct Answer {
+    /// 0.
+    code: i32,
+    /// `ok`.
+    msg: String,
+    /// The answer.
+    data: bool,
+}
+
+fn done() -> Json<Done> {
+    Json(Done { code: 0, msg: "ok".into() })
+}
+
+#[OpenApi]
+impl Api {
+    /// Watch an avatar: WebRTC offer in, answer out.
+    #[oai(path = "/offer", method = "post")]
+    async fn offer(&self, request: &Request, body: Json<OfferRequest>) -> poem::Result<Json<OfferReply>> {
+        let began = Instant::now();
+        let answered = self.answer(request, body.0).await;
+        let result = answered.as_ref().map_or_else(|failure| failure.code, |_| "ok");
+        metrics::offer(result, began.elapsed());
+        Ok(Json(answered?))
+    }
+
+    /// Say a text, or answer it.
+    #[oai(path = "/human", method = "post")]
+    async fn human(&self, body: Json<HumanRequest>) -> poem::Result<Json<Done>> {
+        let HumanRequest { sessionid, r#type, text, interrupt } = body.0;
+        let session = self.session(&sessionid)?;
+        self.app.limits.utterance(session.id())?;
+        let chat = match r#type.as_str() {
+            "chat" => true,
+            "echo" => false,
+            _ => return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_type", "type must be echo or chat").into()),
+        };
+        let text = check_text(&text).map_err(Failure::from)?;
+        session.say(text, chat, interrupt).await.map_err(Failure::from)?;
+        Ok(done())
+    }
+
+    /// Be silent: cuts what is said, thought and queued.
+    #[oai(path = "/interrupt_talk", method = "post")]
+    async fn interrupt_talk(&self, body: Json<SessionRequest>) -> poem::Result<Json<Done>> {
+        let session = self.session(&body.0.sessionid)?;
+        self.app.limits.call(session.id())?;
+        session.interrupt().await.map_err(Failure::from)?;
+        Ok(done())
+    }
+
+    /// Whether the avatar's voice is heard.
+    #[oai(path = "/is_speaking", method = "post")]
+    async fn is_speaking(&self, body: Json<SessionRequest>) -> poem::Result<Json<Answer>> {
+        let session = self.session(&body.0.sessionid)?;
+        self.app.limits.call(session.id())?;
+        Ok(Json(Answer { code: 0, msg: "ok".into(), data: session.state() == State::Speaking }))
+    }
+}
+
+impl Api {
+    fn session(&self, id: &Value) -> Result<Arc<Session>, Failure> {
+        parse_id(id).and_then(|id| self.app.shared.registry.get(id)).ok_or_else(Failure::no_session)
+    }
+
+    async fn answer(&self, request: &Request, body: OfferRequest) -> Result<OfferReply, Failure> {
+        let app = &self.app;
+        let trusted = &app.config.server.trusted_proxies;
+        app.limits.offer(client::address(request, trusted))?;
+        if body.r#type != "offer" {
+            return Err(Failure::new(StatusCode::BAD_REQUEST, "bad_sdp", "type must be offer"));
+        }
+        // Everything that can be refused is, before a slot is taken.
+        let offer = Offer::parse(&body.sdp)?;
+        let rejoined = match &body.sessionid {
+            None | Some(Value::Null) => None,
+            Some(id) => Some(self.session(id)?),
+        };
+        let character = app.catalogue.get(body.avatar.as_deref().unwrap_or_default())?;
+        let asked = client::asked(request, trusted).await;
+
+        let busy = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many offers at once: try again").retry_after(1);
+        let _place = app.waiting.try_acquire().map_err(|_| {
+            metrics::rejected("L2");
+            busy()
+        })?;
+        let slot = match rejoined {
+            Some(_) => None,
+            None => Some(app.shared.registry.reserve().inspect_err(|_| metrics::rejected("L1"))?),
+        };
+        let _negotiating = app.negotiating.acquire().await.map_err(|_| busy())?;
+        let (session, is_new) = match (rejoined, slot) {
+            (Some(session), _) => (session, false),
+            (None, slot) => {
+                let slot = slot.expect("reserved above when nothing is rejoined");
+                let session = Session::start(&app.shared, slot, &character).map_err(|error| {
+                    error!(%error, "no thread for a session");
+                    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "internal", "the server is out of threads").retry_after(5)
+                })?;
+                (session, true)
+            }
+        };
+        let joined = session.join(&app.shared, &app.catalogue, offer, asked).await.map_err(|error| {
+            if let JoinError::Rtc(error) = &error {
+                // The stack's errors can be as long as a packet.
+                let error: String = error.to_string().chars().take(120).collect();
+                warn!(error, "offer not answered");
+            }
+            if is_new {
+                session.end("bad_sdp");
+            }
+            Failure::from(error)
+        })?;
+        Ok(OfferReply {
+            code: 0,
+            sdp: joined.sdp,
+            r#type: "answer".into(),
+            sessionid: session.id().to_string(),
+            viewer: joined.viewer.to_string(),
+        })
+    }
+}
+
+/// A session's id as text. Numbers are what old clients send; none of ours is one.
+fn parse_id(id: &Value) -> Option<Uuid> {
+    id.as_str().filter(|id| id.len() <= 64)?.parse().ok()
+}

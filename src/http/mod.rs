@@ -1,0 +1,82 @@
+//! The HTTP surface: `LiveTalking`'s routes, ours under `/v1`, operations, and the page.
+
+mod client;
+mod error;
+mod gate;
+mod livetalking;
+mod ops;
+mod page;
+mod v1;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use poem::middleware::CatchPanic;
+use poem::{Endpoint, EndpointExt, Response, Route, get};
+use poem_openapi::OpenApiService;
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+use crate::render::Catalogue;
+use crate::session::Shared;
+
+use error::Failure;
+use gate::Limits;
+
+/// Negotiations at once, and those that may wait (L2).
+const NEGOTIATIONS: usize = 4;
+const NEGOTIATIONS_WAITING: usize = 16;
+
+/// What the routes share.
+pub struct App {
+    config: Config,
+    shared: Arc<Shared>,
+    catalogue: Arc<Catalogue>,
+    metrics: PrometheusHandle,
+    limits: Limits,
+    negotiating: Semaphore,
+    waiting: Semaphore,
+}
+
+impl App {
+    /// Over a running server's parts.
+    pub fn new(config: Config, shared: Arc<Shared>, catalogue: Arc<Catalogue>, metrics: PrometheusHandle) -> Arc<Self> {
+        let limits = Limits::new(config.server.offers_per_minute);
+        Arc::new(Self {
+            config,
+            shared,
+            catalogue,
+            metrics,
+            limits,
+            negotiating: Semaphore::new(NEGOTIATIONS),
+            waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
+        })
+    }
+}
+
+/// All routes.
+pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
+    let api = OpenApiService::new(
+        (livetalking::Api { app: Arc::clone(app) }, v1::Api { app: Arc::clone(app) }),
+        "Visavis",
+        env!("CARGO_PKG_VERSION"),
+    );
+    let spec = api.spec_endpoint();
+    let routes = Route::new()
+        .nest("/", api)
+        .at("/openapi.json", spec)
+        .at("/healthz", get(ops::healthz))
+        .at("/readyz", get(ops::readyz))
+        .at("/metrics", get(ops::metrics))
+        .at("/", get(page::file))
+        .at("/index.html", get(page::file))
+        .at("/favicon.svg", get(page::file))
+        .at("/style.css", get(page::file))
+        .at("/js/*rest", get(page::file))
+        .at("/i18n/*rest", get(page::file))
+        .data(Arc::clone(app))
+        .map_to_response();
+    let gate_app = Arc::clone(app);
+    routes.around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request)).with(CatchPanic::new())
+        .map_to_response()
+}

@@ -1,0 +1,204 @@
+//! Our own routes. Errors are `{code, msg, request_id}` with an honest status.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use hmac::{Hmac, Mac};
+use poem::http::StatusCode;
+use poem::Request;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::{Binary, Json, Response};
+use poem_openapi::{Object, OpenApi};
+use sha1::Sha1;
+use uuid::Uuid;
+
+use super::ops::require_admin;
+use super::{App, Failure};
+use crate::session::State;
+
+/// How long a relay's credentials last: the page asks anew for each connection.
+const TURN_TTL: Duration = Duration::from_secs(600);
+
+pub(super) struct Api {
+    pub(super) app: Arc<App>,
+}
+
+/// Somebody who can be seen.
+#[derive(Object)]
+struct AvatarEntry {
+    /// For `/offer`.
+    id: String,
+    /// By language.
+    name: std::collections::BTreeMap<String, String>,
+    /// Pixels across.
+    width: u32,
+    /// Pixels down.
+    height: u32,
+    /// Whether it is seen when none is asked for.
+    default: bool,
+    /// SPDX identifier.
+    licence: String,
+    /// A small picture.
+    thumbnail: String,
+    /// The rest picture, to show before the stream is there.
+    poster: String,
+}
+
+/// A live conversation.
+#[derive(Object)]
+struct SessionEntry {
+    /// Its id, which is the capability to use it.
+    id: String,
+    /// Who is seen.
+    avatar: String,
+    /// `idle`, `thinking` or `speaking`.
+    state: String,
+    /// How many watch.
+    viewers: usize,
+    /// How long it has lasted.
+    age_s: u64,
+}
+
+/// `RTCIceServer`, as `RTCPeerConnection` takes it.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct IceServer {
+    /// Where it is.
+    urls: Vec<String>,
+    /// For a relay.
+    username: Option<String>,
+    /// For a relay.
+    credential: Option<String>,
+}
+
+/// Done.
+#[derive(Object)]
+struct Ended {
+    /// `true`.
+    ok: bool,
+}
+
+#[OpenApi(prefix_path = "/v1")]
+impl Api {
+    /// Who can be seen.
+    #[oai(path = "/avatars", method = "get")]
+    async fn avatars(&self) -> Json<Vec<AvatarEntry>> {
+        let catalogue = &self.app.catalogue;
+        let entry = |pack: &Arc<crate::render::Avatar>| AvatarEntry {
+            id: pack.id().to_owned(),
+            name: pack.names().clone(),
+            width: pack.width(),
+            height: pack.height(),
+            default: pack.id() == catalogue.default_id(),
+            licence: pack.licence().to_owned(),
+            thumbnail: format!("/v1/avatars/{}/thumbnail", pack.id()),
+            poster: format!("/v1/avatars/{}/poster", pack.id()),
+        };
+        Json(catalogue.usable().filter_map(|c| c.pack()).map(entry).collect())
+    }
+
+    /// A small picture of an avatar (WebP).
+    #[oai(path = "/avatars/:id/thumbnail", method = "get")]
+    async fn thumbnail(&self, id: Path<String>) -> poem::Result<Response<Binary<Vec<u8>>>> {
+        self.picture(&id, |pack| pack.thumbnail())
+    }
+
+    /// The rest picture of an avatar (WebP).
+    #[oai(path = "/avatars/:id/poster", method = "get")]
+    async fn poster(&self, id: Path<String>) -> poem::Result<Response<Binary<Vec<u8>>>> {
+        self.picture(&id, |pack| pack.poster())
+    }
+
+    /// STUN and TURN servers for the page, with credentials that last ten minutes.
+    #[oai(path = "/ice-servers", method = "get")]
+    async fn ice_servers(&self) -> Json<Vec<IceServer>> {
+        let webrtc = &self.app.config.webrtc;
+        let mut servers = Vec::new();
+        if !webrtc.stun.is_empty() {
+            servers.push(IceServer { urls: webrtc.stun.clone(), username: None, credential: None });
+        }
+        if !webrtc.turn.urls.is_empty() {
+            let credentials = webrtc.turn.secret.reveal().map(|secret| turn_credentials(secret, expiry()));
+            let (username, credential) = credentials.unzip();
+            servers.push(IceServer { urls: webrtc.turn.urls.clone(), username, credential });
+        }
+        Json(servers)
+    }
+
+    /// The live conversations. For this machine, or with the admin token.
+    #[oai(path = "/sessions", method = "get")]
+    async fn sessions(&self, request: &Request) -> poem::Result<Json<Vec<SessionEntry>>> {
+        require_admin(request, &self.app)?;
+        let state = |state| match state {
+            State::Idle => "idle",
+            State::Thinking => "thinking",
+            State::Speaking => "speaking",
+        };
+        let all = self.app.shared.registry.all();
+        let entries = all.iter().map(|session| SessionEntry {
+            id: session.id().to_string(),
+            avatar: session.avatar(),
+            state: state(session.state()).into(),
+            viewers: session.viewer_count(),
+            age_s: session.created().elapsed().as_secs(),
+        });
+        Ok(Json(entries.collect()))
+    }
+
+    /// Leave a conversation (`viewer`), or end it for all. A conversation without viewers ends after five seconds.
+    #[oai(path = "/sessions/:id", method = "delete")]
+    async fn end(&self, id: Path<String>, viewer: Query<Option<String>>) -> poem::Result<Json<Ended>> {
+        let parse = |id: &str| id.parse::<Uuid>().ok();
+        let session = parse(&id).and_then(|id| self.app.shared.registry.get(id)).ok_or_else(Failure::no_session)?;
+        self.app.limits.call(session.id())?;
+        match viewer.as_deref() {
+            None => session.end("client"),
+            Some(viewer) if parse(viewer).is_some_and(|viewer| session.leave(viewer)) => {}
+            Some(_) => {
+                return Err(Failure::new(StatusCode::NOT_FOUND, "unknown_viewer", "that viewer is not here").into());
+            }
+        }
+        Ok(Json(Ended { ok: true }))
+    }
+}
+
+impl Api {
+    fn picture(
+        &self,
+        id: &str,
+        of: impl Fn(&crate::render::Avatar) -> &[u8],
+    ) -> poem::Result<Response<Binary<Vec<u8>>>> {
+        let character = self.app.catalogue.get(id).map_err(Failure::from)?;
+        let pack = character.pack().ok_or_else(|| Failure::from(crate::render::CatalogueError::Unknown))?;
+        Ok(Response::new(Binary(of(pack).to_vec())).header("content-type", "image/webp").header("cache-control", "max-age=300"))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "coturn compares this with its own wall clock")]
+fn expiry() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (now + TURN_TTL).as_secs()
+}
+
+/// User name and password that coturn's `use-auth-secret` accepts until `expiry` (draft-uberti-behave-turn-rest-00 §2.2).
+fn turn_credentials(secret: &str, expiry: u64) -> (String, String) {
+    let username = format!("{expiry}:visavis");
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(username.as_bytes());
+    let credential = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
+    (username, credential)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turn_credentials_are_what_coturn_computes() {
+        // printf '1700000000:visavis' | openssl dgst -sha1 -hmac north -binary | base64
+        let (username, credential) = turn_credentials("north", 1_700_000_000);
+        assert_eq!(username, "1700000000:visavis");
+        assert_eq!(credential, "zv6NvzCru86tejALRlOQaWI5pJY=");
+    }
+}

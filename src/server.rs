@@ -1,0 +1,185 @@
+//! The running server: what is loaded and bound, in which order, and how it stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use poem::listener::TcpAcceptor;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::config::{BitrateBounds, Config};
+use crate::http::{self, App};
+use crate::render::{Catalogue, CatalogueError};
+use crate::rtc::{self, UdpMux};
+use crate::session::{Minds, SessionRegistry, Shared};
+use crate::track::Bitrate;
+use crate::tts::TextToSpeech;
+use crate::{llm, metrics, tts};
+
+/// How long sessions may take to end once they are told to.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the end of all answers is looked for while draining.
+const DRAIN_POLL: Duration = Duration::from_millis(100);
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port is taken, or not ours to take.
+    #[error("cannot listen on {address} ({transport}): {source}{hint}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// `tcp` or `udp`.
+        transport: &'static str,
+        /// What to do.
+        hint: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No face.
+    #[error(transparent)]
+    Avatars(#[from] CatalogueError),
+    /// No voice.
+    #[error(transparent)]
+    Voice(#[from] tts::Error),
+    /// No figures.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// A loading thread panicked, or HTTP broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Loaded and bound, not yet serving.
+pub struct Server {
+    config: Config,
+    tcp: std::net::TcpListener,
+    shared: Arc<Shared>,
+    catalogue: Arc<Catalogue>,
+    metrics: PrometheusHandle,
+}
+
+impl Server {
+    /// Binds both ports, then loads face and voice side by side. Whatever is missing is an error before anybody connects.
+    pub async fn load(config: Config) -> Result<Self, Error> {
+        let metrics = metrics::install()?;
+        metrics::build_info();
+        metrics::sessions(0);
+        let listen = config.server.listen;
+        let tcp = std::net::TcpListener::bind(listen).map_err(|source| bind_error(listen, "tcp", source))?;
+        let address = tcp.local_addr()?;
+        let mux = UdpMux::bind(address).map_err(|source| bind_error(address, "udp", source))?;
+        let avatars = config.avatars.clone();
+        let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&avatars.dir, &avatars.default));
+        let (tts, dir) = (config.tts.clone(), config.models.dir.clone());
+        let voice = tokio::task::spawn_blocking(move || voice(&tts, &dir));
+        let catalogue = catalogue.await.map_err(io::Error::other)??;
+        let voice = voice.await.map_err(io::Error::other)??;
+        let bitrate = bounds(config.webrtc.bitrate);
+        let shared = Arc::new(Shared {
+            registry: SessionRegistry::new(config.server.max_sessions),
+            minds: Minds { chat: llm::build(&config.llm), voice },
+            system_prompt: config.llm.system_prompt.clone(),
+            rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), bitrate },
+            bitrate,
+            tracker: TaskTracker::new(),
+        });
+        Ok(Self { config, tcp, shared, catalogue: Arc::new(catalogue), metrics })
+    }
+
+    /// Where it listens: the port is known even if 0 was asked for.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains: new sessions are refused, answers may end, then sessions do. A second
+    /// signal ends at once.
+    pub async fn run(self) -> Result<(), Error> {
+        let app = App::new(self.config.clone(), Arc::clone(&self.shared), self.catalogue, self.metrics);
+        self.tcp.set_nonblocking(true)?;
+        let acceptor = TcpAcceptor::from_std(self.tcp)?;
+        let stop_http = CancellationToken::new();
+        let stopped = stop_http.clone().cancelled_owned();
+        let serving = poem::Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
+            http::routes(&app),
+            stopped,
+            Some(Duration::from_secs(1)),
+        );
+        let serving = tokio::spawn(serving);
+        let mut signals = Signals::new()?;
+        signals.next().await;
+        info!("stopping: no new sessions; answers may end");
+        tokio::select! {
+            () = drain(&self.shared, self.config.server.shutdown_grace) => {}
+            () = signals.next() => warn!("second signal: stopping at once"),
+        }
+        stop_http.cancel();
+        serving.await.map_err(io::Error::other)??;
+        Ok(())
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Refuses new sessions, lets answers end for at most `grace`, then ends all sessions and waits for them.
+async fn drain(shared: &Shared, grace: Duration) {
+    shared.registry.drain();
+    let silent = async {
+        while shared.registry.all().iter().any(|session| session.state() != crate::session::State::Idle) {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    if tokio::time::timeout(grace, silent).await.is_err() {
+        warn!("answers were still going on after the grace period");
+    }
+    for session in shared.registry.all() {
+        session.end("shutdown");
+    }
+    shared.tracker.close();
+    if tokio::time::timeout(END_TIMEOUT, shared.tracker.wait()).await.is_err() {
+        warn!(tasks = shared.tracker.len(), "sessions did not end in time");
+    }
+}
+
+/// The voice that the configuration names.
+pub fn voice(config: &tts::Config, models: &Path) -> Result<Arc<dyn TextToSpeech>, tts::Error> {
+    tts::build(config, models)
+}
+
+/// From the configuration's units to the encoder's.
+pub fn bounds(bounds: BitrateBounds) -> Bitrate {
+    Bitrate { min: bounds.min.0, start: bounds.start.0, max: bounds.max.0 }
+}
+
+fn bind_error(address: SocketAddr, transport: &'static str, source: io::Error) -> Error {
+    let hint = match source.kind() {
+        io::ErrorKind::AddrInUse => ". Another program, perhaps another visavis, has it: stop it, or set server.listen",
+        io::ErrorKind::PermissionDenied => ". Ports below 1024 need root: set server.listen to a higher one",
+        io::ErrorKind::AddrNotAvailable => ". That address is not this machine's: set server.listen",
+        _ => "",
+    };
+    Error::Bind { address, transport, hint, source }
+}

@@ -1,0 +1,268 @@
+//! The conversation of one session: one answer at a time, in order, interruptible at any moment.
+//!
+//! In: commands, and what the player reports as played. Out: notices to the viewers. One task per session, which never
+//! waits for anything but the next thing to happen.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{Instrument, info_span, warn};
+
+use super::event::{CaptionWord, Event, Line, State, TurnEvent};
+use super::turn::{self, Minds, TurnError, Utterance};
+use super::{Origin, Session};
+use crate::llm::{Message, Role};
+use crate::media::{Mark, TurnId, Word};
+use crate::metrics;
+use crate::track::Played;
+
+/// Utterances that may wait for their turn (L17).
+const MAX_PENDING: usize = 20;
+/// Lines that a model is reminded of. Providers with a token budget cut further.
+const HISTORY_LINES: usize = 40;
+
+/// What a viewer or a route wants of a session.
+pub(super) enum Command {
+    Say(Saying),
+    Interrupt { done: oneshot::Sender<()> },
+}
+
+/// One thing to say.
+pub(super) struct Saying {
+    pub(super) text: String,
+    pub(super) chat: bool,
+    pub(super) interrupt: bool,
+    pub(super) origin: Option<Origin>,
+    pub(super) accepted: oneshot::Sender<bool>,
+}
+
+struct Pending {
+    text: String,
+    chat: bool,
+    origin: Option<Origin>,
+    since: Instant,
+}
+
+/// The answer that is being made or heard.
+struct Current {
+    id: TurnId,
+    origin: Option<Origin>,
+    since: Instant,
+    task: JoinHandle<Result<(), TurnError>>,
+    /// All of it is queued, or it failed.
+    made: Option<Result<(), TurnError>>,
+    /// Its last sample is played.
+    played_out: bool,
+    clauses: Vec<HeardClause>,
+}
+
+struct HeardClause {
+    text: String,
+    words: Vec<Word>,
+    at: Instant,
+}
+
+pub(super) struct Conversation {
+    session: Arc<Session>,
+    minds: Minds,
+    system_prompt: String,
+    pending: VecDeque<Pending>,
+    current: Option<Current>,
+    next: TurnId,
+}
+
+impl Conversation {
+    pub(super) fn new(session: Arc<Session>, minds: Minds, system_prompt: String) -> Self {
+        Self { session, minds, system_prompt, pending: VecDeque::new(), current: None, next: TurnId(1) }
+    }
+
+    /// Runs until the session is stopped.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut played: mpsc::Receiver<Played>) {
+        let stop = self.session.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(command) = commands.recv() => self.command(command),
+                Some(played) = played.recv() => self.played(played),
+                made = made(&mut self.current) => self.made(made),
+            }
+        }
+        if let Some(current) = self.current.take() {
+            current.task.abort();
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Interrupt { done } => {
+                self.interrupt();
+                self.rest();
+                let _ = done.send(());
+            }
+            Command::Say(saying) => {
+                if saying.interrupt {
+                    self.interrupt();
+                }
+                let accepted = self.pending.len() < MAX_PENDING;
+                if accepted {
+                    let Saying { text, chat, origin, .. } = saying;
+                    self.session.notify(Event::Transcript { text: text.clone(), r#final: true }, None);
+                    self.pending.push_back(Pending { text, chat, origin, since: Instant::now() });
+                } else {
+                    metrics::rejected("L17");
+                }
+                let _ = saying.accepted.send(accepted);
+                self.begin_next();
+            }
+        }
+    }
+
+    fn played(&mut self, played: Played) {
+        let Some(current) = self.current.as_mut().filter(|current| current.id == played.turn) else { return };
+        match played.mark {
+            Mark::TurnStarted => {
+                metrics::turn_stage("played", current.since.elapsed());
+                let event = Event::Turn { id: current.id.0, event: TurnEvent::Started, heard: None };
+                self.session.notify(event, current.origin);
+                self.session.set_state(State::Speaking, current.origin);
+            }
+            Mark::Clause { text, words } => {
+                let caption = Event::Caption { turn: current.id.0, text: text.clone(), words: caption_words(&words) };
+                self.session.notify(caption, current.origin);
+                current.clauses.push(HeardClause { text, words, at: played.at });
+            }
+            Mark::TurnEnded => {
+                current.played_out = true;
+                self.end_if_over();
+            }
+        }
+    }
+
+    fn made(&mut self, made: Result<(), TurnError>) {
+        if let Some(current) = &mut self.current {
+            current.made = Some(made);
+            self.end_if_over();
+        }
+    }
+
+    /// An answer is over when all of it is made and all of that is played.
+    fn end_if_over(&mut self) {
+        let Some(current) = self.current.take_if(|c| c.played_out && c.made.is_some()) else { return };
+        let (id, origin) = (current.id.0, current.origin);
+        let heard: String = current.clauses.iter().map(|clause| clause.text.as_str()).collect();
+        self.session.remember(Role::Assistant, &heard);
+        let event = match current.made {
+            Some(Err(error)) => {
+                warn!(turn = id, error = error.code(), "answer failed");
+                self.session.notify(Event::error(error.code(), error.to_string()), origin);
+                TurnEvent::Failed
+            }
+            _ => TurnEvent::Ended,
+        };
+        self.session.notify(Event::Turn { id, event, heard: Some(heard) }, origin);
+        self.begin_next();
+    }
+
+    /// Cuts the answer that is made or heard, and forgets those that wait. Also before anything of it is heard.
+    fn interrupt(&mut self) {
+        let began = Instant::now();
+        self.pending.clear();
+        let Some(current) = self.current.take() else { return };
+        self.session.player.interrupt(self.next);
+        current.task.abort();
+        let heard = heard_by(&current.clauses, began);
+        self.session.remember(Role::Assistant, &heard);
+        let event = Event::Turn { id: current.id.0, event: TurnEvent::Interrupted, heard: Some(heard) };
+        self.session.notify(event, current.origin);
+        metrics::interrupted(began.elapsed());
+    }
+
+    fn begin_next(&mut self) {
+        if self.current.is_some() {
+            return;
+        }
+        let Some(Pending { text, chat, origin, since }) = self.pending.pop_front() else { return self.rest() };
+        let id = self.next;
+        self.next = TurnId(id.0 + 1);
+        self.session.remember(Role::User, &text);
+        let utterance = if chat { Utterance::Chat(self.messages()) } else { Utterance::Echo(text) };
+        let run = turn::run(id, utterance, self.minds.clone(), Arc::clone(&self.session.player));
+        let task = tokio::spawn(run.instrument(info_span!("turn", id = id.0)));
+        self.current = Some(Current { id, origin, since, task, made: None, played_out: false, clauses: vec![] });
+        self.session.set_state(State::Thinking, origin);
+    }
+
+    fn rest(&self) {
+        if self.current.is_none() && self.pending.is_empty() {
+            self.session.set_state(State::Idle, None);
+        }
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        let lines = self.session.history();
+        let recent = lines.iter().skip(lines.len().saturating_sub(HISTORY_LINES));
+        let system = Message { role: Role::System, text: self.system_prompt.clone() };
+        let said = recent.map(|Line { role, text }| Message { role: *role, text: text.clone() });
+        std::iter::once(system).filter(|m| !m.text.is_empty()).chain(said).collect()
+    }
+}
+
+/// Waits until the current answer is made; for ever if there is none, or if it is made already.
+async fn made(current: &mut Option<Current>) -> Result<(), TurnError> {
+    match current {
+        Some(Current { task, made: None, .. }) => match task.await {
+            Ok(made) => made,
+            Err(_) => Err(TurnError::Panicked),
+        },
+        _ => std::future::pending().await,
+    }
+}
+
+fn caption_words(words: &[Word]) -> Vec<CaptionWord> {
+    let word = |w: &Word| CaptionWord { w: w.text.clone(), t_ms: turn::millis(w.start), d_ms: turn::millis(w.len) };
+    words.iter().map(word).collect()
+}
+
+/// The words that had begun when `now` came.
+fn heard_by(clauses: &[HeardClause], now: Instant) -> String {
+    let begun = |clause: &HeardClause, word: &Word| turn::heard_at(clause.at, word.start) <= now;
+    clauses
+        .iter()
+        .enumerate()
+        .map(|(n, clause)| match clause.words.is_empty() {
+            // Without timings a clause counts once the next one has begun.
+            true if n + 1 < clauses.len() => clause.text.clone(),
+            true => String::new(),
+            false => clause.words.iter().filter(|w| begun(clause, w)).map(|w| w.text.as_str()).collect(),
+        })
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn heard_is_what_had_begun_when_it_was_cut() {
+        let at = Instant::now();
+        let word = |text: &str, start_ms: u32| Word { text: text.into(), start: start_ms * 16, len: 3_200 };
+        let clauses = [
+            HeardClause { text: "One. ".into(), words: vec![word("One. ", 0)], at },
+            HeardClause {
+                text: "Two three four.".into(),
+                words: vec![word("Two ", 50), word("three ", 300), word("four.", 700)],
+                at: at + Duration::from_secs(1),
+            },
+        ];
+        assert_eq!(heard_by(&clauses, at + Duration::from_millis(1_400)), "One. Two three");
+        assert_eq!(heard_by(&[], at), "");
+    }
+}

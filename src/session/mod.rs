@@ -1,0 +1,308 @@
+//! One conversation between an avatar and its viewers.
+//!
+//! In: utterances, interruptions, viewers. Out: notices to the viewers, media through the player. A session is a player
+//! (threads), a conversation (task) and a task per viewer; it ends as a whole, and nothing of it outlives it.
+
+mod conversation;
+mod event;
+mod registry;
+mod text;
+mod turn;
+mod viewer;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, info, info_span, warn};
+use uuid::Uuid;
+
+use crate::llm::Role;
+use crate::metrics;
+use crate::render::Character;
+use crate::rtc;
+use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
+
+use conversation::{Command, Conversation, Saying};
+
+pub use event::{CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
+pub use registry::{NoSlot, SessionRegistry, Slot};
+pub use text::{MAX_CHARS, TextError, check as check_text};
+pub use turn::{Minds, TurnError, Utterance, run as run_turn};
+pub use viewer::{JoinError, Joined};
+
+/// Commands that may wait: the conversation takes them at once, so a full queue means that it is ending.
+const COMMAND_QUEUE: usize = 16;
+/// Notices that a viewer's task may be behind; it then misses some and is told so.
+const NOTICE_QUEUE: usize = 64;
+/// Marks that may wait for the conversation.
+const PLAYED_QUEUE: usize = 64;
+/// How long a session waits for its viewer to come back from a reload.
+const LINGER: Duration = Duration::from_secs(5);
+/// Lines of the conversation that are kept for those who join.
+const KEPT_LINES: usize = 100;
+
+/// Which viewer said something, and the how manieth of its utterances it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    viewer: Uuid,
+    utterance: u32,
+}
+
+/// An event, and whose utterance it belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Notice {
+    event: Event,
+    origin: Option<Origin>,
+}
+
+/// Why a session could not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// Twenty utterances wait already.
+    #[error("too many utterances are waiting: interrupt, or wait until some have been said")]
+    Full,
+    /// It is ending.
+    #[error("the session is ending")]
+    Ending,
+}
+
+/// What all sessions of a server share.
+pub struct Shared {
+    /// Who is here.
+    pub registry: Arc<SessionRegistry>,
+    /// Model and voice.
+    pub minds: Minds,
+    /// The persona.
+    pub system_prompt: String,
+    /// The socket and its addresses.
+    pub rtc: rtc::Settings,
+    /// The bounds of the encoders.
+    pub bitrate: Bitrate,
+    /// The tasks of all sessions: empty when all are over.
+    pub tracker: TaskTracker,
+}
+
+/// One conversation.
+pub struct Session {
+    id: Uuid,
+    created: Instant,
+    player: Arc<HumanPlayer>,
+    commands: mpsc::Sender<Command>,
+    notices: broadcast::Sender<Notice>,
+    stop: CancellationToken,
+    viewers: watch::Sender<usize>,
+    /// Held for a look-up or a change.
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    avatar: String,
+    state: State,
+    lines: VecDeque<Line>,
+    peers: HashMap<Uuid, Arc<rtc::Peer>>,
+    reason: Option<&'static str>,
+}
+
+impl Session {
+    /// Starts a session in `slot` that shows `avatar`.
+    pub fn start(shared: &Arc<Shared>, slot: Slot, avatar: &Character) -> std::io::Result<Arc<Self>> {
+        let id = slot.id();
+        let name = short(id);
+        let span = info_span!("session", id = name);
+        let _entered = span.enter();
+        let (played_tx, played) = mpsc::channel(PLAYED_QUEUE);
+        let setup = Setup {
+            name: name.clone(),
+            face: avatar.face(seed(id)),
+            throttle: Throttle::RealTime,
+            bitrate: shared.bitrate,
+        };
+        let (player, ended) = HumanPlayer::start(setup, played_tx)?;
+        let (commands, commands_rx) = mpsc::channel(COMMAND_QUEUE);
+        let session = Arc::new(Self {
+            id,
+            created: Instant::now(),
+            player: Arc::new(player),
+            commands,
+            notices: broadcast::Sender::new(NOTICE_QUEUE),
+            stop: CancellationToken::new(),
+            viewers: watch::Sender::new(0),
+            inner: Mutex::new(Inner { avatar: avatar.id().to_owned(), ..Inner::default() }),
+        });
+        shared.registry.insert(Arc::clone(&session));
+        metrics::session_created();
+        info!(avatar = avatar.id(), "session created");
+        let conversation = Conversation::new(Arc::clone(&session), shared.minds.clone(), shared.system_prompt.clone());
+        shared.tracker.spawn(conversation.run(commands_rx, played).instrument(span.clone()));
+        shared.tracker.spawn(Arc::clone(&session).live(ended, slot).instrument(span.clone()));
+        Ok(session)
+    }
+
+    /// Says `text` literally, or answers it, after what is being said or instead of it.
+    pub async fn say(&self, text: String, chat: bool, interrupt: bool) -> Result<(), Busy> {
+        self.say_for(text, chat, interrupt, None).await
+    }
+
+    async fn say_for(&self, text: String, chat: bool, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
+        let (accepted, answer) = oneshot::channel();
+        let saying = Saying { text, chat, interrupt, origin, accepted };
+        self.commands.send(Command::Say(saying)).await.map_err(|_| Busy::Ending)?;
+        match answer.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Busy::Full),
+            Err(_) => Err(Busy::Ending),
+        }
+    }
+
+    /// Cuts what is being said or thought, and what waits. Returns once that is done.
+    pub async fn interrupt(&self) -> Result<(), Busy> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Interrupt { done }).await.map_err(|_| Busy::Ending)?;
+        answer.await.map_err(|_| Busy::Ending)
+    }
+
+    /// Shows another avatar from the next picture on.
+    pub fn show(&self, avatar: &Character) -> Result<(), Busy> {
+        if !self.player.show(avatar.face(seed(self.id))) {
+            return Err(Busy::Full);
+        }
+        avatar.id().clone_into(&mut self.lock().avatar);
+        self.notify(Event::Avatar { id: avatar.id().to_owned() }, None);
+        Ok(())
+    }
+
+    /// Ends it for everybody, for the reason that the metrics will show.
+    pub fn end(&self, reason: &'static str) {
+        self.lock().reason.get_or_insert(reason);
+        self.stop.cancel();
+    }
+
+    /// Its id, which is also the capability to use it.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// When it began.
+    pub fn created(&self) -> Instant {
+        self.created
+    }
+
+    /// Who is seen.
+    pub fn avatar(&self) -> String {
+        self.lock().avatar.clone()
+    }
+
+    /// What the avatar is doing.
+    pub fn state(&self) -> State {
+        self.lock().state
+    }
+
+    /// How many watch it.
+    pub fn viewer_count(&self) -> usize {
+        *self.viewers.borrow()
+    }
+
+    /// What its events are, from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
+    /// The latest lines of the conversation.
+    pub fn history(&self) -> Vec<Line> {
+        self.lock().lines.iter().cloned().collect()
+    }
+
+    fn notify(&self, event: Event, origin: Option<Origin>) {
+        // No subscriber is no error: a session may have no viewer for a moment.
+        let _ = self.notices.send(Notice { event, origin });
+    }
+
+    fn set_state(&self, state: State, origin: Option<Origin>) {
+        let before = std::mem::replace(&mut self.lock().state, state);
+        if before != state || origin.is_some() {
+            self.notify(Event::State { state }, origin);
+        }
+    }
+
+    fn remember(&self, role: Role, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        if inner.lines.len() == KEPT_LINES {
+            inner.lines.pop_front();
+        }
+        inner.lines.push_back(Line { role, text: text.to_owned() });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the end, whatever brings it, and takes everything down.
+    async fn live(self: Arc<Self>, ended: impl Future<Output = Ended>, slot: Slot) {
+        tokio::pin!(ended);
+        let over = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            over = &mut ended => Some(over),
+            () = self.deserted() => {
+                self.lock().reason.get_or_insert("client");
+                None
+            }
+        };
+        let reason = self.lock().reason;
+        let reason = match &over {
+            Some(Ended::Panicked) => {
+                metrics::render_panic();
+                "internal"
+            }
+            Some(Ended::Encoder(error)) => {
+                warn!(%error, "the encoder failed");
+                "internal"
+            }
+            Some(Ended::Finished) | None => reason.unwrap_or("ended"),
+        };
+        if reason == "internal" {
+            self.notify(Event::error("internal", "the session failed on the server: start a new one"), None);
+        }
+        self.stop.cancel();
+        self.player.stop();
+        for peer in std::mem::take(&mut self.lock().peers).into_values() {
+            peer.close();
+        }
+        if over.is_none() {
+            ended.await;
+        }
+        drop(slot);
+        metrics::session_closed(reason);
+        info!(reason, seconds = self.created.elapsed().as_secs(), "session closed");
+    }
+
+    /// Waits until nobody has watched for [`LINGER`].
+    async fn deserted(&self) {
+        let mut viewers = self.viewers.subscribe();
+        loop {
+            let empty = viewers.wait_for(|count| *count == 0).await.is_ok();
+            if !empty || tokio::time::timeout(LINGER, viewers.wait_for(|count| *count > 0)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What of an id may appear in logs and thread names: the whole is a capability.
+fn short(id: Uuid) -> String {
+    id.simple().to_string()[..8].to_owned()
+}
+
+/// Each session's idle life is its own.
+fn seed(id: Uuid) -> u64 {
+    id.as_u64_pair().0
+}

@@ -1,0 +1,251 @@
+//! One viewer of a session: its peer connection, its data channels, its leaving.
+//!
+//! In: the peer's events and the session's notices. Out: requests to the session, messages to the viewer. One task each.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc};
+use tracing::{Instrument, info, info_span};
+use uuid::Uuid;
+
+use super::event::{Event, PROTOCOL_VERSION, Request, State, TurnEvent};
+use super::{Busy, Notice, Origin, Session, Shared, check_text, short};
+use crate::render::Catalogue;
+use crate::rtc::{self, Offer, Peer};
+
+/// Viewers of one session: each is sent every packet.
+const MAX_VIEWERS: usize = 32;
+/// Events of a peer that may wait for its task; the peer's channels wait when it is full.
+const PEER_EVENTS: usize = 32;
+/// Lines of conversation in the greeting: a message of at most 16 KiB or so.
+const HELLO_LINES: usize = 20;
+
+/// Our channel (design §7).
+const VISAVIS: &str = "visavis";
+/// Seed 001's channel.
+const CHAT: &str = "chat";
+
+/// A viewer that has been answered.
+pub struct Joined {
+    /// To be told when it leaves.
+    pub viewer: Uuid,
+    /// The answer to its offer.
+    pub sdp: String,
+}
+
+/// Why a viewer cannot join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// It has [`MAX_VIEWERS`] already.
+    #[error("this session has as many viewers as it can take")]
+    Full,
+    /// The offer could not be answered.
+    #[error(transparent)]
+    Rtc(#[from] rtc::Error),
+}
+
+impl Session {
+    /// Adds a viewer. `asked` is the address that its request went to.
+    pub async fn join(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        catalogue: &Arc<Catalogue>,
+        offer: Offer,
+        asked: Option<IpAddr>,
+    ) -> Result<Joined, JoinError> {
+        let seat = Seat::take(self)?;
+        let (events_tx, events) = mpsc::channel(PEER_EVENTS);
+        let (peer, sdp) = Peer::answer(&shared.rtc, offer, asked, events_tx).await?;
+        let id = Uuid::new_v4();
+        let peer = Arc::new(peer);
+        self.lock().peers.insert(id, Arc::clone(&peer));
+        let viewer = Viewer {
+            id,
+            session: Arc::clone(self),
+            catalogue: Arc::clone(catalogue),
+            peer,
+            utterances: 0,
+            said: 0,
+            _seat: seat,
+        };
+        let span = info_span!("viewer", session = short(self.id), id = short(id));
+        shared.tracker.spawn(viewer.watch(events).instrument(span));
+        Ok(Joined { viewer: id, sdp })
+    }
+
+    /// A viewer says good-bye. False if it is not here.
+    pub fn leave(&self, viewer: Uuid) -> bool {
+        let peer = self.lock().peers.remove(&viewer);
+        peer.inspect(|peer| peer.close()).is_some()
+    }
+}
+
+/// A viewer's place, counted while it is held.
+struct Seat(Arc<Session>);
+
+impl Seat {
+    fn take(session: &Arc<Session>) -> Result<Self, JoinError> {
+        let taken = session.viewers.send_if_modified(|count| {
+            let free = *count < MAX_VIEWERS;
+            *count += usize::from(free);
+            free
+        });
+        if taken { Ok(Self(Arc::clone(session))) } else { Err(JoinError::Full) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.viewers.send_modify(|count| *count -= 1);
+    }
+}
+
+struct Viewer {
+    id: Uuid,
+    session: Arc<Session>,
+    catalogue: Arc<Catalogue>,
+    peer: Arc<Peer>,
+    /// Utterances of the `chat` channel so far.
+    utterances: u32,
+    /// How many of them have begun to be answered: the N of seed 001's `msg_N`.
+    said: u32,
+    _seat: Seat,
+}
+
+impl Viewer {
+    async fn watch(mut self, mut events: mpsc::Receiver<rtc::Event>) {
+        let mut notices = self.session.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    None => break,
+                    Some(rtc::Event::Closed(closed)) => {
+                        info!(?closed, "viewer gone");
+                        break;
+                    }
+                    Some(event) => self.peer_event(event).await,
+                },
+                notice = notices.recv() => match notice {
+                    Ok(notice) => self.notice(notice).await,
+                    // It missed some: what it shows may be stale, so it is told the state again.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                        self.tell(&Event::State { state: self.session.state() }).await;
+                    }
+                    Err(broadcast::error::RecvError::Closed) => break,
+                },
+            }
+        }
+        self.session.leave(self.id);
+    }
+
+    async fn peer_event(&mut self, event: rtc::Event) {
+        match event {
+            rtc::Event::Connected => {
+                info!("viewer connected");
+                self.session.player.add_sink(self.peer.sink());
+            }
+            rtc::Event::ChannelOpen(label) if label == VISAVIS => self.tell(&self.hello()).await,
+            rtc::Event::Message { label, text } if label == VISAVIS => {
+                if let Err(event) = self.request(&text).await {
+                    self.tell(&event).await;
+                }
+            }
+            rtc::Event::Message { label, text } if label == CHAT => self.chat(&text).await,
+            rtc::Event::BadMessage { label, code } => {
+                let message = match code {
+                    "rate_limited" => "too many messages: at most 20 a second",
+                    "message_too_large" => "the message is longer than 16 KiB",
+                    _ => "messages are JSON text, not binary",
+                };
+                if label == VISAVIS {
+                    self.tell(&Event::error(code, message)).await;
+                } else {
+                    self.tell_chat(&serde_json::json!({"type": "error", "error": message})).await;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hello(&self) -> Event {
+        let history = self.session.history();
+        Event::Hello {
+            version: PROTOCOL_VERSION,
+            session: self.session.id().to_string(),
+            viewer: self.id.to_string(),
+            avatar: self.session.avatar(),
+            state: self.session.state(),
+            history: history[history.len().saturating_sub(HELLO_LINES)..].to_vec(),
+        }
+    }
+
+    async fn request(&self, text: &str) -> Result<(), Event> {
+        let request: Request = serde_json::from_str(text)
+            .map_err(|_| Event::error("bad_message", "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"avatar\",…}"))?;
+        let busy = |busy: Busy| Event::error("busy", busy.to_string());
+        match request {
+            Request::Chat { text, interrupt } => self.say(&text, true, interrupt).await,
+            Request::Echo { text, interrupt } => self.say(&text, false, interrupt).await,
+            Request::Interrupt => self.session.interrupt().await.map_err(busy),
+            Request::Avatar { id } => {
+                let avatar = self.catalogue.get(&id).map_err(|e| Event::error(e.code(), e.to_string()))?;
+                self.session.show(&avatar).map_err(busy)
+            }
+        }
+    }
+
+    async fn say(&self, text: &str, chat: bool, interrupt: bool) -> Result<(), Event> {
+        let text = check_text(text).map_err(|e| Event::error(e.code(), e.to_string()))?;
+        self.session.say(text, chat, interrupt).await.map_err(|e| Event::error("busy", e.to_string()))
+    }
+
+    /// Seed 001: plain text up, one answer each, in order.
+    async fn chat(&mut self, text: &str) {
+        let said = match check_text(text) {
+            // The original ignores blank messages.
+            Err(super::TextError::Empty) => return,
+            Err(error) => Err(error.to_string()),
+            Ok(text) => {
+                self.utterances += 1;
+                let origin = Origin { viewer: self.id, utterance: self.utterances };
+                self.session.say_for(text, true, false, Some(origin)).await.map_err(|e| e.to_string())
+            }
+        };
+        if let Err(error) = said {
+            self.tell_chat(&serde_json::json!({"type": "error", "error": error})).await;
+        }
+    }
+
+    async fn notice(&mut self, notice: Notice) {
+        self.tell(&notice.event).await;
+        let Some(origin) = notice.origin.filter(|origin| origin.viewer == self.id) else { return };
+        let message = match notice.event {
+            Event::State { state: State::Thinking } => {
+                self.said = origin.utterance;
+                serde_json::json!({"type": "tts_start", "text": "正在处理LLM响应..."})
+            }
+            Event::Turn { event: TurnEvent::Started, .. } => {
+                serde_json::json!({"type": "tts_start", "text": "开始生成语音..."})
+            }
+            Event::Caption { text, .. } => {
+                serde_json::json!({"type": "text_chunk", "content": text, "tag": format!("msg_{}", self.said)})
+            }
+            Event::Turn { event: TurnEvent::Ended | TurnEvent::Interrupted | TurnEvent::Failed, .. } => {
+                serde_json::json!({"type": "tts_complete"})
+            }
+            Event::Error { msg, .. } => serde_json::json!({"type": "error", "error": msg}),
+            _ => return,
+        };
+        self.tell_chat(&message).await;
+    }
+
+    async fn tell(&self, event: &Event) {
+        self.peer.send(VISAVIS, &event.to_json()).await;
+    }
+
+    async fn tell_chat(&self, message: &serde_json::Value) {
+        self.peer.send(CHAT, &message.to_string()).await;
+    }
+}

@@ -1,0 +1,40 @@
+//! A face that is white while there is sound and black while there is none, so that what leaves the server tells how far
+//! its picture and its sound are apart.
+
+use std::sync::Arc;
+
+use crate::media::{AudioFrame, Phoneme, VideoFrame};
+use crate::render::LipSync;
+
+/// Sound louder than this is seen.
+const THRESHOLD_RMS: f32 = 0.02;
+
+/// White or black, 128 × 128.
+pub struct Flash {
+    white: Arc<VideoFrame>,
+    black: Arc<VideoFrame>,
+}
+
+impl Flash {
+    /// Its id in the catalogue.
+    pub const ID: &str = "testing-flash";
+}
+
+impl Default for Flash {
+    fn default() -> Self {
+        let mut white = VideoFrame::black(128, 128);
+        white.planes_mut()[0].fill(235);
+        Self { white: Arc::new(white), black: Arc::new(VideoFrame::black(128, 128)) }
+    }
+}
+
+impl LipSync for Flash {
+    fn cue(&mut self, _: u64, _: &[Phoneme]) {}
+
+    fn cut(&mut self, _: u64) {}
+
+    fn picture(&mut self, _: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+        let loud = sound.iter().any(|frame| frame.rms() > THRESHOLD_RMS);
+        Arc::clone(if loud { &self.white } else { &self.black })
+    }
+}

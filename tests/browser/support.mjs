@@ -1,0 +1,252 @@
+// What the browser tests share: a server of their own, Chromium, and probes that read media and not states.
+//
+// The server is the debug build with the `testing` feature; each test file starts one on a port of its own.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { chromium } from 'playwright-core';
+
+export const root = path.resolve(import.meta.dirname, '../..');
+export const binary = process.env.VISAVIS_BINARY ?? path.join(root, 'target/debug/visavis');
+
+/** A port that was free a moment ago. */
+export async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** A running server. `env` overrides its configuration. */
+export class Server {
+  constructor(port, env) {
+    this.port = port;
+    this.env = env;
+    this.url = `http://127.0.0.1:${port}`;
+    this.log = '';
+  }
+
+  static async start(env = {}) {
+    const server = new Server(await freePort(), env);
+    await server.run();
+    return server;
+  }
+
+  async run() {
+    const began = performance.now();
+    this.process = spawn(binary, ['serve', '--listen', `127.0.0.1:${this.port}`], {
+      cwd: root,
+      env: { ...process.env, ...this.env },
+    });
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      stream.on('data', (data) => (this.log += data));
+    }
+    while (!(await this.get('/readyz').catch(() => null))) {
+      if (this.process.exitCode !== null || performance.now() - began > 60_000) {
+        throw new Error(`the server did not start:\n${this.log}`);
+      }
+      await sleep(20);
+    }
+    this.startedInMs = performance.now() - began;
+  }
+
+  async get(route) {
+    const reply = await fetch(this.url + route);
+    return reply.ok ? reply.json() : Promise.reject(new Error(`${route}: ${reply.status}`));
+  }
+
+  async post(route, body) {
+    const reply = await fetch(this.url + route, { method: 'POST', body: JSON.stringify(body) });
+    return { status: reply.status, ...(await reply.json()) };
+  }
+
+  async sessions() {
+    return this.get('/v1/sessions');
+  }
+
+  /** Ends it, gently or not. Resolves with its exit code. */
+  async stop(signal = 'SIGTERM') {
+    if (this.process.exitCode !== null) return this.process.exitCode;
+    this.process.kill(signal);
+    const [code] = await once(this.process, 'exit');
+    return code;
+  }
+}
+
+/** Chromium without its own errands: no request of the browser itself leaves the machine. */
+export async function browser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
+    ],
+  });
+}
+
+/** Keeps every RTCPeerConnection of the page where a test can ask it. */
+export function keepPeers(page) {
+  return page.addInitScript(() => {
+    globalThis.peers = [];
+    const Original = RTCPeerConnection;
+    globalThis.RTCPeerConnection = class extends Original {
+      constructor(...args) {
+        super(...args);
+        globalThis.peers.push(this);
+      }
+    };
+  });
+}
+
+/** Opens the page and waits for its first picture. */
+export async function watch(context, url, { timeout = 30_000 } = {}) {
+  const page = await context.newPage();
+  page.foreign = [];
+  page.faults = [];
+  page.on('request', (request) => {
+    if (!request.url().startsWith(new URL(url).origin) && !/^(data|blob):/.test(request.url())) page.foreign.push(request.url());
+  });
+  page.on('pageerror', (error) => page.faults.push(String(error)));
+  await keepPeers(page);
+  await page.goto(url);
+  await page.waitForFunction(() => document.querySelector('video')?.videoWidth > 0, null, { timeout });
+  return page;
+}
+
+/** The page's session id, from the peer's own answer. */
+export async function sessionOf(page) {
+  return page.evaluate(() => sessionStorage.getItem('session') ?? Object.values(sessionStorage).find((v) => /^[0-9a-f-]{36}$/.test(v)));
+}
+
+/** Counters of what arrives, by kind, of the newest peer connection. */
+export function inbound(page) {
+  return page.evaluate(async () => {
+    const stats = {};
+    for (const report of (await globalThis.peers.at(-1).getStats()).values()) {
+      if (report.type === 'inbound-rtp') stats[report.kind] = { ...report, at: performance.now() };
+    }
+    return stats;
+  });
+}
+
+/** Starts recording what the page hears, at 16 kHz; `heard()` stops and returns the samples. */
+export async function listen(page) {
+  await page.evaluate(async () => {
+    const receiver = globalThis.peers.at(-1).getReceivers().find((r) => r.track.kind === 'audio');
+    const context = new AudioContext({ sampleRate: 16_000 });
+    const code = `registerProcessor('tap', class extends AudioWorkletProcessor {
+      process([[channel]]) { if (channel) this.port.postMessage(channel.slice()); return true; }
+    })`;
+    await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(code)}`);
+    const tap = new AudioWorkletNode(context, 'tap');
+    globalThis.tapped = [];
+    tap.port.onmessage = ({ data }) => globalThis.tapped.push(data);
+    context.createMediaStreamSource(new MediaStream([receiver.track])).connect(tap);
+    globalThis.tapContext = context;
+    await context.resume();
+  });
+}
+
+export async function heard(page) {
+  const text = await page.evaluate(async () => {
+    await globalThis.tapContext.close();
+    const bytes = new Uint8Array(globalThis.tapped.length * 256);
+    const view = new DataView(bytes.buffer);
+    globalThis.tapped.flatMap((chunk) => [...chunk]).forEach((s, i) => view.setInt16(i * 2, Math.max(-1, Math.min(1, s)) * 32_767, true));
+    let binary = '';
+    for (let i = 0; i < bytes.length; i += 32_768) binary += String.fromCharCode(...bytes.subarray(i, i + 32_768));
+    return btoa(binary);
+  });
+  const bytes = Buffer.from(text, 'base64');
+  return Float32Array.from({ length: bytes.length / 2 }, (_, i) => bytes.readInt16LE(i * 2) / 32_768);
+}
+
+/** The samples of a 16-bit mono WAV file as `visavis say` writes it. */
+export function wav(file) {
+  const bytes = fs.readFileSync(file);
+  return Float32Array.from({ length: (bytes.length - 44) / 2 }, (_, i) => bytes.readInt16LE(44 + i * 2) / 32_768);
+}
+
+/**
+ * How alike two recordings are, 0 to 1: the reference is cut into pieces of 200 ms, each is sought around where the one
+ * before was found (a jitter buffer may stretch a pause), and the correlations are averaged by energy.
+ */
+export function likeness(reference, recording, rate = 16_000) {
+  const piece = rate / 5;
+  let lag = coarseLag(reference, recording, rate);
+  let weighted = 0;
+  let energy = 0;
+  for (let start = 0; start + piece <= reference.length; start += piece) {
+    const part = reference.subarray(start, start + piece);
+    const own = part.reduce((sum, s) => sum + s * s, 0);
+    if (own / piece < 1e-5) continue;
+    let best = { r: 0, lag };
+    for (let offset = -rate / 50; offset <= rate / 50; offset++) {
+      const r = correlation(part, recording, start + lag + offset);
+      if (r > best.r) best = { r, lag: lag + offset };
+    }
+    lag = best.lag;
+    weighted += best.r * own;
+    energy += own;
+  }
+  return { likeness: weighted / energy, lagMs: (lag / rate) * 1_000 };
+}
+
+function correlation(part, recording, at) {
+  if (at < 0 || at + part.length > recording.length) return 0;
+  let xy = 0;
+  let xx = 0;
+  let yy = 0;
+  for (let i = 0; i < part.length; i++) {
+    xy += part[i] * recording[at + i];
+    xx += part[i] ** 2;
+    yy += recording[at + i] ** 2;
+  }
+  return xx && yy ? xy / Math.sqrt(xx * yy) : 0;
+}
+
+/** Where the loudest second of the reference lies in the recording: by loudness first, then to the sample. */
+function coarseLag(reference, recording, rate) {
+  const hop = rate / 100;
+  const loudness = (x) => Float32Array.from({ length: Math.floor(x.length / hop) }, (_, i) => {
+    let sum = 0;
+    for (let j = i * hop; j < (i + 1) * hop; j++) sum += x[j] ** 2;
+    return Math.sqrt(sum / hop);
+  });
+  const a = loudness(reference);
+  const b = loudness(recording);
+  let best = { r: -1, at: 0 };
+  for (let at = 0; at + Math.min(a.length, b.length) <= b.length + a.length / 2; at++) {
+    const r = correlation(a.subarray(0, Math.min(a.length, b.length - at)), b, at);
+    if (r > best.r) best = { r, at };
+  }
+  const part = reference.subarray(0, Math.min(reference.length, rate));
+  let fine = { r: 0, lag: best.at * hop };
+  for (let lag = best.at * hop - 3 * hop; lag <= best.at * hop + 3 * hop; lag++) {
+    const r = correlation(part, recording, lag);
+    if (r > fine.r) fine = { r, lag };
+  }
+  return fine.lag;
+}
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Polls until `probe` is true; throws what it was waiting for. */
+export async function until(what, probe, timeout = 10_000) {
+  const began = performance.now();
+  for (;;) {
+    if (await probe()) return performance.now() - began;
+    if (performance.now() - began > timeout) throw new Error(`waited ${timeout} ms for ${what}`);
+    await sleep(50);
+  }
+}
+
+export function temporary(name) {
+  return path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'visavis-')), name);
+}
