@@ -4,13 +4,14 @@
 //! In: a [`Rig`]. Out: a [`VideoFrame`]. One thread, no clock; the buffers (2.6 MiB at 512 × 512) are reused and only what
 //! changed is painted again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix, rgba_to_yuv420};
 
 use super::avatar::{Avatar, BROWS, EYES, MOUTH, Patch};
 use super::morph::Morph;
-use super::pixel::{Rect, Rgba, mix_rows, over, sample, spread};
+use super::pixel::{Lanes, Rect, Rgba, gather, mix_rows, over, sample_two, spread};
 use super::sway::{Attitude, BLOCK, Cover};
 use crate::media::VideoFrame;
 
@@ -19,6 +20,9 @@ const BREATH_LIFT: f32 = 1.6 / 512.0;
 
 /// The head's share of that lift.
 const HEAD_LIFT: f32 = 0.6;
+
+/// The head leaves its resting place by less than this part of the picture's width: 5° of yaw and roll make 24 px of 512.
+const SWAY_ROOM: usize = 12;
 
 /// All that can move in a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +47,7 @@ pub(super) struct Compositor {
     /// Where eyes and brows share pixels: their changes are added up there.
     shared: Rect,
     /// The head layer with the current face, not yet turned.
-    head: Vec<Rgba>,
+    head: Vec<Lanes>,
     /// The picture.
     frame: Vec<Rgba>,
     moved: Vec<[f32; 2]>,
@@ -51,6 +55,8 @@ pub(super) struct Compositor {
     /// One row of the collar as the breath has it.
     row: Vec<Rgba>,
     collar: Rect,
+    /// Columns that the head may ever cover.
+    wiped: Range<usize>,
     /// Share of the breath's lift in each row.
     rise: Vec<f32>,
 }
@@ -59,7 +65,9 @@ impl Compositor {
     pub(super) fn new(avatar: Arc<Avatar>) -> Self {
         let (w, h) = (avatar.width() as usize, avatar.height() as usize);
         let nodes = avatar.grid.cols() * avatar.grid.rows();
-        let collar = bounds(&avatar.front, w);
+        let collar = bounds(&avatar.front, w, |p| p[3] > 0);
+        let hair = bounds(&avatar.head, w, |p| p >> 48 > 0);
+        let room = w / SWAY_ROOM;
         Self {
             mouth: Morph::new(&avatar.mouth),
             eyes: Morph::new(&avatar.eyes),
@@ -71,6 +79,7 @@ impl Compositor {
             sources: vec![[0.0; 2]; nodes],
             row: vec![[0; 4]; w],
             collar,
+            wiped: (hair.x0.saturating_sub(room) / BLOCK * BLOCK)..(hair.x1 + room).next_multiple_of(BLOCK).min(w),
             rise: (0..h).map(|y| rise(y, collar, h)).collect(),
             avatar,
         }
@@ -110,7 +119,9 @@ impl Compositor {
             let count = self.shared.width();
             let rows = self.brows.pixels[from..from + count].iter().zip(&brows.poses[0].image[from..from + count]);
             for (pixel, (brow, rest)) in self.head[y * width + self.shared.x0..][..count].iter_mut().zip(rows) {
-                *pixel = std::array::from_fn(|c| pixel[c].saturating_add(brow[c].saturating_sub(rest[c])).saturating_sub(rest[c].saturating_sub(brow[c])));
+                let (eye, brow, rest) = (gather(*pixel), gather(*brow), gather(*rest));
+                let change = |c: usize| (u16::from(eye[c]) + u16::from(brow[c])).saturating_sub(rest[c].into()).min(255) as u8;
+                *pixel = spread(std::array::from_fn(change));
             }
         }
     }
@@ -119,7 +130,9 @@ impl Compositor {
     fn breathe(&mut self, breath_px: f32) {
         let width = self.avatar.width() as usize;
         for (y, out) in self.frame.chunks_exact_mut(width).enumerate() {
-            lifted(out, &self.avatar.back, width, y, breath_px * self.rise[y], 0..width);
+            // Where nothing breathes, only what the head left has to be wiped.
+            let columns = if self.rise[y] > 0.0 { 0..width } else { self.wiped.clone() };
+            lifted(out, &self.avatar.back, width, y, breath_px * self.rise[y], columns);
         }
     }
 
@@ -128,7 +141,7 @@ impl Compositor {
         grid.sources(at, &mut self.moved, &mut self.sources);
         let (w, h) = (self.avatar.width() as usize, self.avatar.height() as usize);
         for (j, band) in self.frame.chunks_mut(w * BLOCK).enumerate() {
-            for i in 0..grid.cols() - 1 {
+            for i in self.wiped.start / BLOCK..self.wiped.end.div_ceil(BLOCK) {
                 let corners = [(i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1)].map(|(i, j)| self.sources[j * grid.cols() + i]);
                 let low = [0, 1].map(|k| corners.iter().fold(f32::MAX, |m, c| m.min(c[k])));
                 let high = [0, 1].map(|k| corners.iter().fold(f32::MIN, |m, c| m.max(c[k])));
@@ -175,7 +188,7 @@ impl Compositor {
 }
 
 /// Part of a row as it looks when lifted by `lift_px`; beyond the picture its edge repeats.
-fn lifted(out: &mut [Rgba], layer: &[Rgba], width: usize, y: usize, lift_px: f32, columns: std::ops::Range<usize>) {
+fn lifted(out: &mut [Rgba], layer: &[Rgba], width: usize, y: usize, lift_px: f32, columns: Range<usize>) {
     let last = layer.len() / width - 1;
     let from = (y as f32 + lift_px).clamp(0.0, last as f32);
     let (top, part) = (from as usize, ((from - from.floor()) * 256.0) as u16);
@@ -187,7 +200,7 @@ fn lifted(out: &mut [Rgba], layer: &[Rgba], width: usize, y: usize, lift_px: f32
     }
 }
 
-fn turn_block(band: &mut [Rgba], w: usize, i: usize, head: &[Rgba], h: usize, corners: [[f32; 2]; 4], cover: Cover) {
+fn turn_block(band: &mut [Rgba], w: usize, i: usize, head: &[Lanes], h: usize, corners: [[f32; 2]; 4], cover: Cover) {
     // In 1/65536 texels from the first texel's centre; steps between two pixels.
     let fixed = |v: f32| (v * 65_536.0) as i32;
     let columns = (i * BLOCK)..((i + 1) * BLOCK).min(w);
@@ -196,27 +209,33 @@ fn turn_block(band: &mut [Rgba], w: usize, i: usize, head: &[Rgba], h: usize, co
         let side = |a: [f32; 2], b: [f32; 2]| [a[0] + (b[0] - a[0]) * t - 0.5, a[1] + (b[1] - a[1]) * t - 0.5];
         let (left, right) = (side(corners[0], corners[2]), side(corners[1], corners[3]));
         let step = [0, 1].map(|k| fixed((right[k] - left[k]) / BLOCK as f32));
-        let mut at = [fixed(left[0]) + step[0] / 2, fixed(left[1]) + step[1] / 2];
-        for out in &mut out[columns.clone()] {
-            let texel = sample(head, w, h, at[0] >> 8, at[1] >> 8);
-            *out = if cover == Cover::Everything { super::pixel::gather(texel) } else { over(texel, *out) };
-            at = [at[0].wrapping_add(step[0]), at[1].wrapping_add(step[1])];
+        // Pixels go by twos, one texel apart: sway's gradient is below 0.1, so each is off by less than 1/20 pixel.
+        let mut at = [fixed(left[0]) + step[0] - 32_768, fixed(left[1]) + step[1]];
+        for out in out[columns.clone()].chunks_exact_mut(2) {
+            if let Some(two) = sample_two(head, w, h, at[0] >> 8, at[1] >> 8) {
+                if cover == Cover::Everything {
+                    out.copy_from_slice(&two.map(gather));
+                } else {
+                    out.copy_from_slice(&[over(two[0], out[0]), over(two[1], out[1])]);
+                }
+            }
+            at = [at[0].wrapping_add(2 * step[0]), at[1].wrapping_add(2 * step[1])];
         }
     }
 }
 
 /// Copies a patch's pixels into the head layer.
-fn paste(head: &mut [Rgba], width: usize, patch: &Patch, pixels: &[Rgba]) {
+fn paste(head: &mut [Lanes], width: usize, patch: &Patch, pixels: &[Lanes]) {
     let area = patch.area;
     for (y, row) in (area.y0..area.y1).zip(pixels.chunks_exact(area.width())) {
         head[y * width + area.x0..y * width + area.x1].copy_from_slice(row);
     }
 }
 
-/// The smallest rectangle that holds all that is not clear.
-fn bounds(layer: &[Rgba], width: usize) -> Rect {
+/// The smallest rectangle that holds all that is `there`.
+fn bounds<P: Copy>(layer: &[P], width: usize, there: impl Fn(P) -> bool) -> Rect {
     let mut it = Rect { x0: width, y0: layer.len() / width, x1: 0, y1: 0 };
-    for (n, _) in layer.iter().enumerate().filter(|(_, p)| p[3] > 0) {
+    for (n, _) in layer.iter().enumerate().filter(|(_, p)| there(**p)) {
         let (x, y) = (n % width, n / width);
         it = Rect { x0: it.x0.min(x), y0: it.y0.min(y), x1: it.x1.max(x + 1), y1: it.y1.max(y + 1) };
     }

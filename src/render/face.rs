@@ -139,12 +139,18 @@ fn keyed(mouth: &Mouth, loudness: f32, smile: f32) -> [f32; MOUTH.len()] {
 /// How much of the smile pose a fully smiling rest face has.
 const SMILE_AT_REST: f32 = 0.45;
 
-/// Takes a little from every weight, so that poses that hardly count drop out smoothly: each costs a read of every pixel.
+/// At most four poses beside the rest face, since each costs a read of every pixel: the fifth heaviest is taken from all,
+/// so that poses drop out smoothly.
 fn without_crumbs(weights: [f32; MOUTH.len()]) -> [f32; MOUTH.len()] {
-    const CRUMB: f32 = 0.015;
-    let kept = weights.map(|w| (w - CRUMB).max(0.0));
+    const KEPT: usize = 4;
+    let mut order = weights;
+    order[Viseme::Sil as usize] = 0.0;
+    order.sort_by(|a, b| b.total_cmp(a));
+    let crumb = order[KEPT].max(0.012);
+    let mut kept = weights.map(|w| (w - crumb).max(0.0));
+    kept[Viseme::Sil as usize] = weights[Viseme::Sil as usize];
     let total: f32 = kept.iter().sum();
-    kept.map(|w| w / total)
+    if total < 0.05 { weights } else { kept.map(|w| w / total) }
 }
 
 fn rig(life: &Life, mouth: [f32; MOUTH.len()]) -> Rig {

@@ -58,7 +58,7 @@ pub(super) struct Life {
     pub(super) blink: f32,
     /// In the head, as shares of the gaze poses: right and up are positive, as the viewer sees it.
     pub(super) gaze: [f32; 2],
-    /// -1 lowered to 1 raised.
+    /// 0 at rest to 1 raised.
     pub(super) brow: f32,
     /// 0 to 1.
     pub(super) smile: f32,
@@ -73,8 +73,8 @@ pub(super) fn life(at: u64, seed: u64, speech: Speech) -> Life {
         breath: breath(t, seed),
         blink: blink(t, seed, speech.since_sentence_s),
         gaze: gaze(t, seed, head),
-        brow: (0.25 * noise(t / 3.1, seed, 20) + 0.75 * speech.emphasis * speech.activity * chance(t, seed)).clamp(-1.0, 1.0),
-        smile: (0.55 + 0.25 * noise(t / 6.7, seed, 21)) * (1.0 - 0.75 * speech.activity),
+        brow: brow(t, seed, speech),
+        smile: in_steps((0.55 + 0.25 * noise(t / 6.7, seed, 21)) * (1.0 - 0.75 * speech.activity)),
     }
 }
 
@@ -152,12 +152,19 @@ fn gaze(t: f64, seed: u64, head: Attitude) -> [f32; 2] {
     // Positive yaw turns the face to the right, so the eyes go left; positive pitch lowers it, so they go up.
     let angle = [aside[0] - head.yaw + fixation(64), aside[1] + head.pitch + fixation(65)];
     let up_or_down = if angle[1] > 0.0 { GAZE_POSE[1] } else { GAZE_POSE[2] };
-    [(angle[0] / GAZE_POSE[0]).clamp(-1.0, 1.0), (angle[1] / up_or_down).clamp(-1.0, 1.0)]
+    [in_steps((angle[0] / GAZE_POSE[0]).clamp(-1.0, 1.0)), in_steps((angle[1] / up_or_down).clamp(-1.0, 1.0))]
 }
 
-/// Not every stressed word lifts the brows: a slow dial from 0 to 1.
-fn chance(t: f64, seed: u64) -> f32 {
-    (0.5 + noise(t / 1.9, seed, 70)).clamp(0.0, 1.0)
+/// Still most of the time; now and then raised a little, and with some of the stressed words.
+fn brow(t: f64, seed: u64, speech: Speech) -> f32 {
+    let idle = 0.5 * (noise(t / 3.1, seed, 20) - 0.35).max(0.0);
+    let chance = (0.5 + noise(t / 1.9, seed, 70)).clamp(0.0, 1.0);
+    in_steps((idle + 0.7 * speech.emphasis * speech.activity * chance).min(1.0))
+}
+
+/// Rounded to 1/64, a twentieth of a pixel of movement: a face that hardly moves need not be painted again.
+fn in_steps(v: f32) -> f32 {
+    (v * 64.0).round() / 64.0
 }
 
 /// Smooth noise, -1 to 1, with a new random value at each whole `t`: C1, since it eases between them.

@@ -6,7 +6,7 @@
 //! inside of the mouth count and those that only have stretched lip to offer do not.
 
 use super::avatar::{FLOW_STEPS, Patch, Pose, Tile};
-use super::pixel::{Lanes, Rgba, gather, sample, settle, spread};
+use super::pixel::{Lanes, gather, sample, settle, spread};
 
 /// Weights are quantised to this many parts, so that they fit bytes and an unchanged face is recognised.
 const PARTS: u16 = 256;
@@ -15,37 +15,40 @@ const PARTS: u16 = 256;
 const INSIDE_GAIN: f32 = 24.0;
 
 /// Pictures that are mixed at most; the weights that come in have fewer.
-const MAX_ACTIVE: usize = 8;
+const MAX_ACTIVE: usize = 6;
 
 /// Units of [`Morph::moved`] in a pixel: [`PARTS`] × the flow's quarters.
 const MOVED_STEPS: f32 = PARTS as f32 * FLOW_STEPS;
 
 /// Overlap of neighbouring triangles, in pixels: hides the cracks between tiles of different fineness.
-const OVERLAP_PX: f32 = 0.2;
+const OVERLAP_PX: f32 = 0.3;
 
 /// The current pixels of one patch.
 pub(super) struct Morph {
     /// As large as the patch's area.
-    pub(super) pixels: Vec<Rgba>,
+    pub(super) pixels: Vec<Lanes>,
     /// Of each pose, in [`PARTS`]; empty until the first painting.
     parts: Vec<u16>,
     /// Per node, where the mixed flow sends the resting skin. Fits: 256 parts of at most 127 quarters.
     moved: Vec<[i16; 2]>,
 }
 
-/// A pose that counts in this picture.
+/// A pose that counts in this picture, or in one tile of it.
 #[derive(Clone, Copy)]
 struct Active<'a> {
     pose: &'a Pose,
     parts: u16,
 }
 
-/// Positions as a function of the picture's pixel: `base + x * dx + y * dy`.
-#[derive(Clone, Copy, Default)]
-struct Affine {
-    base: [f32; 2],
-    dx: [f32; 2],
-    dy: [f32; 2],
+/// What of a triangle's corners is needed: node and resting position, in pixels of the patch.
+type Corner = (usize, [f32; 2]);
+
+/// A plane over the picture: its value at the origin and its slopes.
+#[derive(Clone, Copy)]
+struct Plane {
+    base: f32,
+    dx: f32,
+    dy: f32,
 }
 
 impl Morph {
@@ -60,33 +63,64 @@ impl Morph {
             return false;
         }
         self.parts = parts;
-        let rest = Active { pose: &patch.poses[0], parts: 0 };
-        let mut active = [rest; MAX_ACTIVE];
+        let rest = &patch.poses[0];
+        let mut all = [Active { pose: rest, parts: 0 }; MAX_ACTIVE];
         let mut count = 0;
         for (pose, &parts) in patch.poses.iter().zip(&self.parts).filter(|(_, parts)| **parts > 0).take(MAX_ACTIVE) {
-            active[count] = Active { pose, parts };
+            all[count] = Active { pose, parts };
             count += 1;
         }
-        let active = &active[..count];
-        self.pixels.copy_from_slice(&rest.pose.image);
-        self.move_nodes(active);
+        let all = &all[..count];
+        self.pixels.copy_from_slice(&rest.image);
+        self.move_nodes(all);
         // From the bottom up: a dropping chin covers the neck, not the other way round.
-        for (n, tile) in patch.tiles.iter().enumerate().rev() {
-            let span = patch.span(n % patch.tile_cols, n / patch.tile_cols);
-            match tile {
-                Tile::Still => {}
-                Tile::Flat => self.blend(patch, active, span),
-                Tile::Smooth => self.quad(patch, active, span, false),
-                Tile::Fine => {
-                    for j in (span[2]..span[3]).rev() {
-                        for i in span[0]..span[1] {
-                            self.quad(patch, active, [i, i + 1, j, j + 1], true);
-                        }
-                    }
+        for tile in (0..rest.tiles.len()).rev() {
+            // Poses that look as at rest here are read once, together.
+            let mut active = [Active { pose: rest, parts: 0 }; MAX_ACTIVE];
+            let (mut count, mut work) = (0, Tile::Still);
+            for a in all {
+                let kind = a.pose.tiles[tile];
+                if kind == Tile::Still {
+                    active[0].parts += a.parts;
+                } else {
+                    count += 1;
+                    active[count.min(MAX_ACTIVE - 1)] = *a;
                 }
+                work = work.max(kind);
+            }
+            let active = &active[usize::from(active[0].parts == 0)..(count + 1).min(MAX_ACTIVE)];
+            let span = patch.span(tile);
+            match active.len() {
+                0 | 1 if work == Tile::Still => {}
+                1 => self.tile::<1>(patch, active, span, work),
+                2 => self.tile::<2>(patch, active, span, work),
+                3 => self.tile::<3>(patch, active, span, work),
+                4 => self.tile::<4>(patch, active, span, work),
+                5 => self.tile::<5>(patch, active, span, work),
+                _ => self.tile::<MAX_ACTIVE>(patch, active, span, work),
             }
         }
         true
+    }
+
+    /// `N` is the number of pictures, known to the compiler so that it unrolls the loops over them.
+    fn tile<const N: usize>(&mut self, patch: &Patch, active: &[Active], [i0, i1, j0, j1]: [usize; 4], work: Tile) {
+        let Some(active) = active.first_chunk::<N>() else { return };
+        match work {
+            Tile::Still => {}
+            Tile::Flat => self.blend(patch, active, [i0, i1, j0, j1]),
+            Tile::Smooth => self.quad(patch, active, [i0, i1, j0, j1], mixed),
+            Tile::Fine => self.cells(patch, active, [i0, i1, j0, j1], mixed),
+            Tile::Torn => self.cells(patch, active, [i0, i1, j0, j1], mixed_by_inside),
+        }
+    }
+
+    fn cells<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4], mix: impl Mix<N>) {
+        for j in (j0..j1).rev() {
+            for i in i0..i1 {
+                self.quad(patch, active, [i, i + 1, j, j + 1], mix);
+            }
+        }
     }
 
     fn move_nodes(&mut self, active: &[Active]) {
@@ -100,25 +134,26 @@ impl Morph {
     }
 
     /// Nothing moves: colours are mixed in place.
-    fn blend(&mut self, patch: &Patch, active: &[Active], [i0, i1, j0, j1]: [usize; 4]) {
+    fn blend<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4]) {
         let width = patch.area.width();
         for y in j0 * patch.cell..j1 * patch.cell {
-            for at in y * width + i0 * patch.cell..y * width + i1 * patch.cell {
-                let sum: Lanes = active.iter().map(|a| spread(a.pose.image[at]) * Lanes::from(a.parts)).sum();
-                self.pixels[at] = gather(settle(sum));
+            let row = y * width + i0 * patch.cell..y * width + i1 * patch.cell;
+            let from = active.map(|a| &a.pose.image[row.clone()]);
+            for (x, pixel) in self.pixels[row].iter_mut().enumerate() {
+                *pixel = settle(active.iter().zip(from).map(|(a, from)| from[x] * Lanes::from(a.parts)).sum());
             }
         }
     }
 
     /// Two triangles between four nodes.
-    fn quad(&mut self, patch: &Patch, active: &[Active], [i0, i1, j0, j1]: [usize; 4], fine: bool) {
+    fn quad<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4], mix: impl Mix<N>) {
         let corner = |i: usize, j: usize| (j * patch.cols + i, [(i * patch.cell) as f32, (j * patch.cell) as f32]);
         let (a, b, c, d) = (corner(i0, j0), corner(i1, j0), corner(i0, j1), corner(i1, j1));
-        self.triangle(patch, active, [a, b, c], fine);
-        self.triangle(patch, active, [d, c, b], fine);
+        self.triangle(patch, active, [a, b, c], mix);
+        self.triangle(patch, active, [d, c, b], mix);
     }
 
-    fn triangle(&mut self, patch: &Patch, active: &[Active], corners: [(usize, [f32; 2]); 3], fine: bool) {
+    fn triangle<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], corners: [Corner; 3], mix: impl Mix<N>) {
         let to = corners.map(|(node, at)| {
             let moved = self.moved[node];
             [at[0] + f32::from(moved[0]) / MOVED_STEPS, at[1] + f32::from(moved[1]) / MOVED_STEPS]
@@ -130,85 +165,96 @@ impl Morph {
             return;
         }
         let (width, height) = (patch.area.width(), patch.area.height());
-        let range = |k: usize, limit: usize| {
-            let (low, high) = (to[0][k].min(to[1][k]).min(to[2][k]), to[0][k].max(to[1][k]).max(to[2][k]));
-            // Pixels whose centres lie within.
-            let first = (low - 0.5 - OVERLAP_PX).ceil().max(0.0) as usize;
-            first..((high - 0.5 + OVERLAP_PX).floor() + 1.0).clamp(0.0, limit as f32) as usize
-        };
-        let (xs, ys) = (range(0, width), range(1, height));
-        if xs.is_empty() || ys.is_empty() {
-            return;
-        }
-        // Barycentric coordinates of corners 1 and 2, as functions of the pixel's centre.
-        let inverse = 1.0 / area;
-        let across = Affine {
-            base: [0.0; 2],
-            dx: [e2[1] * inverse, -e1[1] * inverse],
-            dy: [-e2[0] * inverse, e1[0] * inverse],
-        }
-        .through(to[0], [0.0; 2]);
-        let mut texels = [Affine::default(); MAX_ACTIVE];
-        for (texel, Active { pose, .. }) in texels.iter_mut().zip(active) {
-            let from = corners.map(|(node, at)| {
-                let flow = pose.flow[node];
+        // Barycentric coordinates of the corners, as functions of the pixel's centre.
+        let u = Plane { base: 0.0, dx: e2[1] / area, dy: -e2[0] / area }.through(to[0], 0.0);
+        let v = Plane { base: 0.0, dx: -e1[1] / area, dy: e1[0] / area }.through(to[0], 0.0);
+        let w = Plane { base: 1.0 - u.base - v.base, dx: -u.dx - v.dx, dy: -u.dy - v.dy };
+        let texels: [[Plane; 2]; N] = active.map(|Active { pose, .. }| {
+            std::array::from_fn(|k| {
                 // In 1/256 texels from the first texel's centre.
-                std::array::from_fn(|k| (at[k] + f32::from(flow[k]) / FLOW_STEPS - 0.5) * 256.0)
-            });
-            let (f1, f2) = (minus(from[1], from[0]), minus(from[2], from[0]));
-            *texel = Affine {
-                base: [0.0; 2],
-                dx: std::array::from_fn(|k| f1[k] * across.dx[0] + f2[k] * across.dx[1]),
-                dy: std::array::from_fn(|k| f1[k] * across.dy[0] + f2[k] * across.dy[1]),
+                let from = corners.map(|(node, at)| (at[k] + f32::from(pose.flow[node][k]) / FLOW_STEPS - 0.5) * 256.0);
+                let (f1, f2) = (from[1] - from[0], from[2] - from[0]);
+                Plane { base: 0.0, dx: f1 * u.dx + f2 * v.dx, dy: f1 * u.dy + f2 * v.dy }.through(to[0], from[0])
+            })
+        });
+        let low = to[0][1].min(to[1][1]).min(to[2][1]);
+        let high = to[0][1].max(to[1][1]).max(to[2][1]);
+        let left = to[0][0].min(to[1][0]).min(to[2][0]) - OVERLAP_PX;
+        let right = to[0][0].max(to[1][0]).max(to[2][0]) + OVERLAP_PX;
+        for y in first_pixel(low - OVERLAP_PX)..first_pixel(high + OVERLAP_PX).min(height) {
+            let centre = y as f32 + 0.5;
+            let (mut from, mut to) = (left, right);
+            for side in [u, v, w] {
+                (from, to) = side.clip(centre, from, to);
             }
-            .through(to[0], from[0]);
-        }
-        // The overlap as barycentric slack: a coordinate's gradient is one over the triangle's height there.
-        let slack = |k: usize| -OVERLAP_PX * (across.dx[k].abs() + across.dy[k].abs());
-        let slack = [slack(0), slack(1), -OVERLAP_PX * ((across.dx[0] + across.dx[1]).abs() + (across.dy[0] + across.dy[1]).abs())];
-        for y in ys {
-            for x in xs.clone() {
-                let at = [x as f32 + 0.5, y as f32 + 0.5];
-                let [u, v] = across.at(at);
-                if u < slack[0] || v < slack[1] || 1.0 - u - v < slack[2] {
-                    continue;
+            let (from, to) = (first_pixel(from), first_pixel(to).min(width));
+            if from >= to {
+                continue;
+            }
+            let start = from as f32 + 0.5;
+            let mut at = texels.map(|t| t.map(|t| t.at(start, centre) as i32));
+            let step = texels.map(|t| t.map(|t| t.dx as i32));
+            for pixel in &mut self.pixels[y * width + from..y * width + to] {
+                *pixel = mix(active, &at, width, height);
+                for (at, step) in at.iter_mut().zip(step) {
+                    *at = [at[0].wrapping_add(step[0]), at[1].wrapping_add(step[1])];
                 }
-                let texels = texels.iter().zip(active).map(|(t, a)| (t.at(at).map(|v| v as i32), *a));
-                let mixed = if fine { mixed_by_inside(texels, width, height) } else { mixed(texels, width, height) };
-                self.pixels[y * width + x] = gather(mixed);
             }
         }
     }
 }
 
-impl Affine {
+/// How a pixel is mixed: the pictures, where each is read, and their size.
+trait Mix<const N: usize>: Fn(&[Active; N], &[[i32; 2]; N], usize, usize) -> Lanes + Copy {}
+
+impl<const N: usize, F: Fn(&[Active; N], &[[i32; 2]; N], usize, usize) -> Lanes + Copy> Mix<N> for F {}
+
+impl Plane {
     /// The same slopes, with `value` at `point`.
-    fn through(self, point: [f32; 2], value: [f32; 2]) -> Self {
-        let base = std::array::from_fn(|k| value[k] - self.dx[k] * point[0] - self.dy[k] * point[1]);
-        Self { base, ..self }
+    fn through(self, point: [f32; 2], value: f32) -> Self {
+        Self { base: value - self.dx * point[0] - self.dy * point[1], ..self }
     }
 
-    #[inline]
-    fn at(&self, p: [f32; 2]) -> [f32; 2] {
-        std::array::from_fn(|k| self.base[k] + self.dx[k] * p[0] + self.dy[k] * p[1])
+    fn at(self, x: f32, y: f32) -> f32 {
+        self.base + self.dx * x + self.dy * y
     }
+
+    /// The part of a row within `from..to` where this barycentric coordinate is not negative, give or take the overlap.
+    fn clip(self, y: f32, from: f32, to: f32) -> (f32, f32) {
+        let slack = OVERLAP_PX * (self.dx.abs() + self.dy.abs());
+        let rest = self.base + self.dy * y + slack;
+        if self.dx > 1e-6 {
+            (from.max(-rest / self.dx), to)
+        } else if self.dx < -1e-6 {
+            (from, to.min(-rest / self.dx))
+        } else if rest < 0.0 {
+            (from, from)
+        } else {
+            (from, to)
+        }
+    }
+}
+
+/// The first pixel whose centre is at or after `v`.
+fn first_pixel(v: f32) -> usize {
+    (v + 0.5).max(0.0) as usize
 }
 
 #[inline]
-fn mixed<'a>(texels: impl Iterator<Item = ([i32; 2], Active<'a>)>, width: usize, height: usize) -> Lanes {
-    settle(texels.map(|([x, y], a)| sample(&a.pose.image, width, height, x, y) * Lanes::from(a.parts)).sum())
+fn mixed<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize) -> Lanes {
+    settle(active.iter().zip(at).map(|(a, [x, y])| sample(&a.pose.image, width, height, *x, *y) * Lanes::from(a.parts)).sum())
 }
 
 /// Each picture counts by its weight, and far more where it shows the inside of the mouth.
 #[inline]
-fn mixed_by_inside<'a>(texels: impl Iterator<Item = ([i32; 2], Active<'a>)>, width: usize, height: usize) -> Lanes {
+fn mixed_by_inside<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize) -> Lanes {
     let (mut sum, mut total) = ([0.0_f32; 4], 0.0);
-    for ([x, y], a) in texels {
+    for (a, [x, y]) in active.iter().zip(at) {
         let column = (((x + 128) >> 8).max(0) as usize).min(width - 1);
         let row = (((y + 128) >> 8).max(0) as usize).min(height - 1);
         let inside = f32::from(a.pose.inside[row * width + column]) / 255.0;
         let weight = f32::from(a.parts) * (1.0 + INSIDE_GAIN * inside);
-        let color = gather(sample(&a.pose.image, width, height, x, y));
+        let color = gather(sample(&a.pose.image, width, height, *x, *y));
         sum = std::array::from_fn(|k| sum[k] + f32::from(color[k]) * weight);
         total += weight;
     }

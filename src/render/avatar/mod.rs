@@ -15,7 +15,7 @@ pub use error::{Error, Fault};
 pub(super) use patch::{FLOW_STEPS, Patch, Pose, Tile};
 
 use self::folder::Folder;
-use super::pixel::Rgba;
+use super::pixel::{Lanes, Rgba, spread};
 use super::sway::{Camera, HeadGrid, Neck};
 
 /// The mouth's poses, in the order of the weights that [`super::composite::Rig`] carries; the first is the rest face.
@@ -42,7 +42,7 @@ pub struct Avatar {
     thumbnail: Vec<u8>,
     poster: Vec<u8>,
     pub(super) back: Vec<Rgba>,
-    pub(super) head: Vec<Rgba>,
+    pub(super) head: Vec<Lanes>,
     pub(super) front: Vec<Rgba>,
     pub(super) grid: HeadGrid,
     pub(super) mouth: Patch,
@@ -84,7 +84,7 @@ impl Avatar {
             width: manifest.width,
             height: manifest.height,
             back,
-            head,
+            head: head.into_iter().map(spread).collect(),
             grid,
             mouth,
             eyes,
@@ -160,9 +160,9 @@ fn load_group(
         if flow.len() != patch.nodes() * 2 {
             return Err(folder.blame(&file)(Fault::Size { found: size(flow.len()), expected: size(patch.nodes() * 2) }));
         }
-        patch.add(image, &flow);
+        patch.add(&image, &flow);
     }
-    Ok(patch.finished())
+    Ok(patch)
 }
 
 /// f32 little endian triples.

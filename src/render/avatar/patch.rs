@@ -3,7 +3,7 @@
 //! In: the pose's picture and flow as packed. Out: pictures that join the resting head without a seam, a mask of what is
 //! seen inside the mouth, and tiles sorted by how much work they need. Runs once, at load.
 
-use crate::render::pixel::{Rect, Rgba};
+use crate::render::pixel::{Lanes, Rect, Rgba, gather, spread};
 
 /// Steps of the packed flow in a pixel.
 pub(in crate::render) const FLOW_STEPS: f32 = 4.0;
@@ -11,15 +11,21 @@ pub(in crate::render) const FLOW_STEPS: f32 = 4.0;
 /// Width of the border over which a patch fades into the head, in pixels (`docs/design/avatar-pack.md`).
 const FEATHER_PX: f32 = 8.0;
 
-/// Grey levels by which a patch may differ from the resting head from noise and compression alone; below the first the
-/// head's own pixels are kept, above the second the patch's. Without it, cheeks shimmer while the mouth speaks.
-const NOISE_LEVELS: (f32, f32) = (1.5, 4.5);
+/// Grey levels by which a patch may differ from the resting head from noise and compression alone, as the mean over
+/// `2 × NOISE_RADIUS + 1` pixels: below the first the head's own pixels are kept, above the second the patch's. Without it,
+/// cheeks shimmer while the mouth speaks, and every pixel has to be painted for it.
+const NOISE_LEVELS: (f32, f32) = (3.0, 7.0);
+const NOISE_RADIUS: usize = 3;
+
+/// Shading changes as far from moving skin as this, in pixels; what changes farther away is noise.
+const SHADING_PX: usize = 16;
 
 /// Side of a tile in pixels.
 const TILE_PX: usize = 8;
 
-/// A tile whose inner nodes are this close to where its corners put them is drawn as two triangles (pixels).
-const SMOOTH_PX: f32 = 0.35;
+/// A tile whose inner nodes are this close to where its corners put them is drawn as two triangles (pixels): two steps
+/// of the packed flow, which nobody sees on skin.
+const SMOOTH_PX: f32 = 0.5;
 
 /// Flow that changes by more than this from one node to the next tears the skin: lips that part (pixels a pixel).
 const TEAR: f32 = 0.6;
@@ -27,27 +33,31 @@ const TEAR: f32 = 0.6;
 /// How often its resting size a cell of flow must grow before what it shows is the inside of the mouth: from, to.
 const INSIDE_GROWTH: (f32, f32) = (2.0, 3.5);
 
-/// What a tile needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a pose does to a tile, the most laborious last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::render) enum Tile {
-    /// Nothing ever changes here.
+    /// Nothing: it looks as at rest.
     Still,
     /// Colours change, nothing moves.
     Flat,
     /// Moves as one piece: two triangles.
     Smooth,
-    /// Moves node by node; lips may part here.
+    /// Moves node by node.
     Fine,
+    /// Opens: the inside of the mouth is seen.
+    Torn,
 }
 
 /// One pose.
 pub(in crate::render) struct Pose {
     /// The size of the patch's area, premultiplied.
-    pub(in crate::render) image: Vec<Rgba>,
+    pub(in crate::render) image: Vec<Lanes>,
     /// Per node, where the skin of the rest face goes: dx dy in 1/4 px.
     pub(in crate::render) flow: Vec<[i8; 2]>,
     /// Per pixel of `image`, 255 where it shows what the rest face hides: teeth, tongue, the white of a wider eye.
     pub(in crate::render) inside: Vec<u8>,
+    /// In rows, [`Patch::tile_cols`] a row.
+    pub(in crate::render) tiles: Vec<Tile>,
 }
 
 /// A part of the face; its first pose is the rest face.
@@ -63,8 +73,7 @@ pub(in crate::render) struct Patch {
     pub(in crate::render) poses: Vec<Pose>,
     /// Cells along a tile's side.
     pub(in crate::render) tile_cells: usize,
-    /// In rows, `tile_cols` a row; those at the right and bottom may be cut.
-    pub(in crate::render) tiles: Vec<Tile>,
+    /// Tiles in a row; those at the right and bottom may be cut.
     pub(in crate::render) tile_cols: usize,
 }
 
@@ -72,11 +81,13 @@ impl Patch {
     /// A patch with the rest pose alone, cut from `head`.
     pub(super) fn new(area: Rect, cell: usize, head: &[Rgba], head_width: usize) -> Self {
         let (cols, rows) = (area.width() / cell + 1, area.height() / cell + 1);
-        let image: Vec<Rgba> =
-            (area.y0..area.y1).flat_map(|y| &head[y * head_width + area.x0..y * head_width + area.x1]).copied().collect();
-        let rest = Pose { inside: vec![0; image.len()], image, flow: vec![[0; 2]; cols * rows] };
+        let pixels = (area.y0..area.y1).map(|y| &head[y * head_width + area.x0..y * head_width + area.x1]);
+        let image: Vec<Lanes> = pixels.flatten().map(|p| spread(*p)).collect();
         let tile_cells = (TILE_PX / cell).max(1);
-        Self { area, cell, cols, rows, poses: vec![rest], tile_cells, tiles: Vec::new(), tile_cols: (cols - 1).div_ceil(tile_cells) }
+        let (tile_cols, tile_rows) = ((cols - 1).div_ceil(tile_cells), (rows - 1).div_ceil(tile_cells));
+        let tiles = vec![Tile::Still; tile_cols * tile_rows];
+        let rest = Pose { inside: vec![0; image.len()], image, flow: vec![[0; 2]; cols * rows], tiles };
+        Self { area, cell, cols, rows, poses: vec![rest], tile_cells, tile_cols }
     }
 
     /// Nodes of the flow.
@@ -85,42 +96,55 @@ impl Patch {
     }
 
     /// The next pose; `flow` holds two bytes a node.
-    pub(super) fn add(&mut self, image: Vec<Rgba>, flow: &[u8]) {
+    pub(super) fn add(&mut self, image: &[Rgba], flow: &[u8]) {
         let flow: Vec<[i8; 2]> = flow.as_chunks().0.iter().map(|&[dx, dy]| [dx as i8, dy as i8]).collect();
-        let inside = self.inside(&flow);
-        let image = self.joined(image);
-        self.poses.push(Pose { image, flow, inside });
-    }
-
-    /// Sorts the tiles; call when all poses are in.
-    pub(super) fn finished(mut self) -> Self {
-        let tile_rows = (self.rows - 1).div_ceil(self.tile_cells);
-        self.tiles = (0..tile_rows).flat_map(|j| (0..self.tile_cols).map(move |i| (i, j))).map(|(i, j)| self.sorted(i, j)).collect();
-        self
+        let (inside, image) = (self.inside(&flow), self.joined(image, &flow));
+        let tile = |n| self.tile(&image, &flow, self.span(n));
+        let tiles = (0..self.poses[0].tiles.len()).map(tile).collect();
+        self.poses.push(Pose { image, flow, inside, tiles });
     }
 
     /// Nodes of a tile: first and last column and row.
-    pub(in crate::render) fn span(&self, i: usize, j: usize) -> [usize; 4] {
-        let n = self.tile_cells;
+    pub(in crate::render) fn span(&self, tile: usize) -> [usize; 4] {
+        let (n, i, j) = (self.tile_cells, tile % self.tile_cols, tile / self.tile_cols);
         [i * n, ((i + 1) * n).min(self.cols - 1), j * n, ((j + 1) * n).min(self.rows - 1)]
     }
 
     /// The pose's picture with the head's own pixels where it only differs by noise, and towards the border.
-    fn joined(&self, mut image: Vec<Rgba>) -> Vec<Rgba> {
+    fn joined(&self, image: &[Rgba], flow: &[[i8; 2]]) -> Vec<Lanes> {
         let (w, h) = (self.area.width(), self.area.height());
-        let rest = &self.poses[0].image;
-        let change: Vec<f32> = image.iter().zip(rest).map(|(a, b)| (0..4).map(|c| f32::from(a[c].abs_diff(b[c]))).fold(0.0, f32::max)).collect();
-        let change = blurred(&change, w, 3);
-        for (i, p) in image.iter_mut().enumerate() {
+        let rest: Vec<Rgba> = self.poses[0].image.iter().map(|p| gather(*p)).collect();
+        let mut change = vec![0.0; w * h];
+        for c in 0..4 {
+            let signed: Vec<f32> = image.iter().zip(&rest).map(|(a, b)| f32::from(a[c]) - f32::from(b[c])).collect();
+            for (change, mean) in change.iter_mut().zip(blurred(&signed, w, NOISE_RADIUS)) {
+                *change = mean.abs().max(*change);
+            }
+        }
+        let near = self.near_motion(flow);
+        let join = |(i, p): (usize, &Rgba)| {
             let (x, y) = (i % w, i / w);
             let border = x.min(w - 1 - x).min(y.min(h - 1 - y)) as f32;
-            let k = smoothstep(NOISE_LEVELS.0, NOISE_LEVELS.1, change[i]) * smoothstep(0.0, FEATHER_PX, border);
-            *p = std::array::from_fn(|c| {
+            let k = smoothstep(NOISE_LEVELS.0, NOISE_LEVELS.1, change[i]) * near[i] * smoothstep(0.0, FEATHER_PX, border);
+            spread(std::array::from_fn(|c| {
                 let (from, to) = (f32::from(rest[i][c]), f32::from(p[c]));
                 (from + (to - from) * k).round() as u8
-            });
+            }))
+        };
+        image.iter().enumerate().map(join).collect()
+    }
+
+    /// Per pixel, 1 close to skin that moves and 0 far from it.
+    fn near_motion(&self, flow: &[[i8; 2]]) -> Vec<f32> {
+        let (w, h) = (self.area.width(), self.area.height());
+        let mut near = vec![0.0; w * h];
+        for (n, _) in flow.iter().enumerate().filter(|(_, f)| f[0].abs().max(f[1].abs()) > 1) {
+            let (x, y) = (n % self.cols * self.cell, n / self.cols * self.cell);
+            for row in near.chunks_exact_mut(w).take(y + SHADING_PX).skip(y.saturating_sub(SHADING_PX)) {
+                row[x.saturating_sub(SHADING_PX)..(x + SHADING_PX).min(w)].fill(1.0);
+            }
         }
-        image
+        blurred(&near, w, SHADING_PX / 4)
     }
 
     /// Where a pose shows what the rest face hides, from how much each cell grows.
@@ -134,9 +158,7 @@ impl Patch {
         for j in 0..self.rows - 1 {
             for i in 0..self.cols - 1 {
                 let (a, b, c, d) = (node(i, j), node(i + 1, j), node(i, j + 1), node(i + 1, j + 1));
-                // Down only: lips part up and down, and cheeks that widen show nothing new.
-                let growth = ((c[1] - a[1]) + (d[1] - b[1])) / (2 * self.cell) as f32;
-                let shown = smoothstep(INSIDE_GROWTH.0, INSIDE_GROWTH.1, growth);
+                let shown = self.shown(flow, i, j);
                 if shown > 0.0 {
                     let (x0, x1) = (a[0].min(c[0]).max(0.0) as usize, b[0].max(d[0]).clamp(0.0, w as f32) as usize);
                     let (y0, y1) = (a[1].min(b[1]).max(0.0) as usize, c[1].max(d[1]).clamp(0.0, h as f32) as usize);
@@ -149,17 +171,26 @@ impl Patch {
         blurred(&mask, w, 1).iter().map(|m| (m * 255.0) as u8).collect()
     }
 
-    fn sorted(&self, i: usize, j: usize) -> Tile {
-        let [i0, i1, j0, j1] = self.span(i, j);
-        let moves = self.poses.iter().any(|p| (j0..=j1).any(|j| p.flow[j * self.cols + i0..=j * self.cols + i1].iter().any(|f| *f != [0; 2])));
-        if moves {
-            let smooth = self.poses.iter().all(|p| self.moves_smoothly(&p.flow, [i0, i1, j0, j1]));
-            return if smooth { Tile::Smooth } else { Tile::Fine };
+    /// How much of what a cell shows is hidden at rest, 0 to 1. Down only counts: lips part up and down, and cheeks that
+    /// widen show nothing new.
+    fn shown(&self, flow: &[[i8; 2]], i: usize, j: usize) -> f32 {
+        let dy = |i: usize, j: usize| f32::from(flow[j * self.cols + i][1]);
+        let parted = (dy(i, j + 1) - dy(i, j) + dy(i + 1, j + 1) - dy(i + 1, j)) / 2.0;
+        smoothstep(INSIDE_GROWTH.0, INSIDE_GROWTH.1, 1.0 + parted / FLOW_STEPS / self.cell as f32)
+    }
+
+    fn tile(&self, image: &[Lanes], flow: &[[i8; 2]], span: [usize; 4]) -> Tile {
+        let [i0, i1, j0, j1] = span;
+        if (j0..j1).any(|j| (i0..i1).any(|i| self.shown(flow, i, j) > 0.0)) {
+            return Tile::Torn;
+        }
+        if (j0..=j1).any(|j| flow[j * self.cols + i0..=j * self.cols + i1].iter().any(|f| *f != [0; 2])) {
+            return if self.moves_smoothly(flow, span) { Tile::Smooth } else { Tile::Fine };
         }
         let (w, rest) = (self.area.width(), &self.poses[0].image);
         let changes = (j0 * self.cell..j1 * self.cell).any(|y| {
             let row = y * w + i0 * self.cell..y * w + i1 * self.cell;
-            self.poses.iter().any(|p| p.image[row.clone()] != rest[row.clone()])
+            image[row.clone()] != rest[row]
         });
         if changes { Tile::Flat } else { Tile::Still }
     }
