@@ -36,7 +36,9 @@ async function request(path, init = {}) {
   const body = await reply.json().catch(() => null);
   if (reply.ok && body !== null && !(body.code < 0)) return body;
   const retryAfter = Number(reply.headers.get('retry-after')) || 0;
-  const code = body?.error ?? (reply.status >= 502 ? 'unreachable' : 'bad_reply');
+  // `/offer` and LiveTalking's routes put the slug beside their numeric code, ours in its place.
+  const slug = body?.error ?? (typeof body?.code === 'string' ? body.code : '');
+  const code = slug || (reply.status >= 502 ? 'unreachable' : 'bad_reply');
   throw new ApiError(code, body?.msg ?? `HTTP ${reply.status}`, retryAfter);
 }
 

@@ -76,7 +76,8 @@ export class Composer extends EventTarget {
   }
 
   #send(type) {
-    const text = this.#box.value.trim();
+    // The server refuses control characters, which only a paste brings.
+    const text = this.#box.value.replace(/[^\P{Cc}\n\t]/gu, '').trim();
     const over = [...text].length - LIMIT;
     if (over > 0) {
       this.dispatchEvent(new CustomEvent('refused', { detail: { over } }));

@@ -60,7 +60,10 @@ export class Log extends EventTarget {
     this.#follow();
   }
 
-  ended(turn) {
+  /** All of it was heard. Who came in the middle gets the beginning now. */
+  ended(turn, heard) {
+    const item = this.#turns.get(turn);
+    if (item && heard) item.firstElementChild.textContent = heard.trim();
     this.#turns.delete(turn);
   }
 
@@ -75,10 +78,10 @@ export class Log extends EventTarget {
     this.#follow();
   }
 
-  failed(turn) {
+  failed(turn, heard) {
     this.thinking(false);
     const item = this.#turns.get(turn) ?? this.#add('theirs', '');
-    this.#turns.delete(turn);
+    this.ended(turn, heard);
     this.#tag(item, 'log.failed');
     this.#follow();
   }

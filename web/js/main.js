@@ -55,6 +55,8 @@ const theatre = new Theatre($('.page'));
 let state = 'idle';
 /** Words were sent and nothing has come of them yet. */
 let awaiting = false;
+/** The server has said in words what went wrong with this answer. */
+let explained = false;
 /** A join was asked for; its answer deserves a word. */
 let joining = '';
 
@@ -88,16 +90,24 @@ function say({ type, text }) {
   sound.tap();
   log.mine(text);
   if (state === 'idle') latency.asked();
+  // A question cuts what is being said; a line to say waits its turn.
+  if (state === 'speaking' && type === 'chat') hush();
+  explained = false;
   channel.say(type, text);
   expect(true);
+}
+
+/** Silence here and now; the server's follows. */
+function hush() {
+  sound.hush();
+  captions.clear();
+  announcer.drop();
 }
 
 function stop() {
   if (!awaiting && state === 'idle') return false;
   if (state === 'speaking') latency.stopped();
-  sound.hush();
-  captions.clear();
-  announcer.drop();
+  hush();
   channel.interrupt();
   expect(false);
   return true;
@@ -129,7 +139,7 @@ channel.addEventListener('turn', ({ detail: { id, event, heard } }) => {
   } else if (event === 'ended') {
     captions.ended(id);
     announcer.flush();
-    log.ended(id);
+    log.ended(id, heard);
   } else if (event === 'interrupted') {
     // What was sent before the server stopped is still in the jitter buffer.
     sound.release(meter.delay);
@@ -138,8 +148,8 @@ channel.addEventListener('turn', ({ detail: { id, event, heard } }) => {
     log.interrupted(id, heard);
   } else if (event === 'failed') {
     announcer.drop();
-    log.failed(id);
-    notices.show('turn', () => t('error.turn_failed'));
+    log.failed(id, heard);
+    if (!explained) notices.show('server', () => t('error.turn_failed'));
   }
 });
 channel.addEventListener('caption', ({ detail }) => {
@@ -152,6 +162,7 @@ channel.addEventListener('stats', ({ detail }) => {
   stats.server = detail;
 });
 channel.addEventListener('error', ({ detail: { code, msg } }) => {
+  explained = true;
   expect(false);
   notices.show('server', () => t(`error.${code}`) || t('error.other', { msg: msg || code }));
 });
@@ -238,7 +249,7 @@ function toggleCaptions() {
 }
 $('#captions').setAttribute('aria-pressed', String(captions.visible));
 $('#captions').addEventListener('click', toggleCaptions);
-$('#full').addEventListener('click', () => theatre.toggle());
+for (const button of document.querySelectorAll('.full')) button.addEventListener('click', () => theatre.toggle());
 
 picker.addEventListener('pick', ({ detail: { id } }) => {
   if (!channel.switchAvatar(id)) showAvatar(id);

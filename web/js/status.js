@@ -6,7 +6,9 @@
 import { language, t } from './i18n.js';
 
 /** Causes for which `error.*` has words of its own. */
-const TOLD = new Set(['server_full', 'session_full', 'rate_limited', 'bad_sdp', 'no_video', 'internal', 'no_webrtc']);
+const TOLD = new Set([
+  'server_full', 'session_full', 'rate_limited', 'bad_sdp', 'no_audio', 'no_video', 'no_common_codec', 'internal', 'no_webrtc',
+]);
 
 export class Status {
   #line;
