@@ -12,7 +12,6 @@ use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
 
 use super::App;
-use super::client;
 use super::error::Failure;
 use crate::metrics;
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::middleware::CatchPanic;
-use poem::{Endpoint, EndpointExt, Response, Route, get};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, get};
 use poem_openapi::OpenApiService;
 use tokio::sync::Semaphore;
 
@@ -62,8 +62,14 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         env!("CARGO_PKG_VERSION"),
     );
     let spec = api.spec_endpoint();
+    // The API's own router sits under each of its paths, so that `/` stays free for the page.
+    let api = Arc::new(api.into_endpoint());
     let routes = Route::new()
-        .nest("/", api)
+        .nest_no_strip("/v1", Arc::clone(&api))
+        .at("/offer", Arc::clone(&api))
+        .at("/human", Arc::clone(&api))
+        .at("/interrupt_talk", Arc::clone(&api))
+        .at("/is_speaking", api)
         .at("/openapi.json", spec)
         .at("/healthz", get(ops::healthz))
         .at("/readyz", get(ops::readyz))
