@@ -1,11 +1,13 @@
 """Puts one character together and poses it."""
 import bpy
 import numpy as np
-import groom
-from brows import Brows
+from brows import Brows, brow_line, brow_t
 from characters import CHARS
 from cloth import sweater
 from eyes import Eyes
+from groom import norm
+from hairstyles import STYLES
+from lashes import Lashes
 from mesh import add_strands
 from mhdata import MHData, smooth
 from shade import mat_hair
@@ -35,6 +37,7 @@ class Figure:
         self.skin = Skin(self, cache)
         self.eyes = Eyes(self)
         self.mouth = Mouth(self)
+        self.lashes = Lashes(self)
         self.brows = Brows(self)
         self.strands = None
         if hair:
@@ -56,19 +59,19 @@ class Figure:
 
     def neck_plane(self):
         """Point and normal of the plane that cuts the neckline; skin and cloth share it."""
-        return np.array([0, self.ec[1] - self.ch['neckline'], self.ec[2] - .75]), groom.norm(np.array([0, 1.0, .46]))
+        return np.array([0, self.ec[1] - self.ch['neckline'], self.ec[2] - .75]), norm(np.array([0, 1.0, .46]))
 
     def _hair(self):
         tris = self.v0[self.skin.tris]
-        self.strands, rad = groom.STYLES[self.ch['hair']](self.skin.surf, tris, self.skin.tri_n, self.ec, self.iod, self.rng)
+        self.strands, rad = STYLES[self.ch['hair']](self.skin.surf, tris, self.skin.tri_n, self.ec, self.iod, np.random.default_rng(11), self.ch['hairline'])
         add_strands('hair', self.strands, rad, mat_hair('hair', self.ch['hair_melanin'], self.ch['hair_red']))
 
     def _reach(self):
         """Unit name -> weight per vertex. The units bleed across the whole face; mouth, eyes and brows are patches of
         their own in the pack, so each stays on its side of the cheek and of the lid crease."""
         y = self.R[:, 1]
-        by = self.ch['brow_y']
-        ones, mouth, eyes, brows = np.ones(len(y)), smooth(y, -.54, -.92), smooth(y, -.44, -.28), smooth(y, by - .20, by - .05)
+        ones, mouth, eyes = np.ones(len(y)), smooth(y, -.54, -.92), smooth(y, -.44, -.28)
+        brows = self._above_lids()
 
         def reach(unit):
             if unit.startswith(('mouth', 'jaw', 'tongue')):
@@ -78,17 +81,25 @@ class Figure:
             return eyes if unit.startswith('eye') else ones
         return reach
 
+    def _above_lids(self):
+        """0 at the lids, 1 from the brow upwards."""
+        x, y, _ = self.R.T
+        return smooth(y - brow_line(brow_t(x), self.ch), -.19, -.05)
+
     def _brow_lift(self, w):
         """What the brow units lack: they fade out above the mesh's brow ridge, where our brows are drawn."""
         x, y, z = self.R.T
-        t = np.clip((np.abs(x) - .17) / .80, 0, 1)
-        by = self.ch['brow_y']
-        near = smooth(y, by - .20, by - .05) * smooth(y, by + .70, by + .08) * smooth(np.abs(x), 1.40, 1.0) * (z > -1.3)
+        t, by = brow_t(x), self.ch['brow_y']
+        near = self._above_lids() * smooth(y, by + .70, by + .08) * smooth(np.abs(x), 1.40, 1.0) * (z > -1.3)
         up = np.zeros(len(x))
         for side, sgn in (('Left', 1), ('Right', -1)):
             k = smooth(sgn * x, -.12, .12)
             up += k * (w.get('browOuterUp' + side, 0) * smooth(t, .1, .7) + w.get('browInnerUp', 0) * smooth(t, .7, .1) - w.get('browDown' + side, 0))
         return np.stack([0 * x, .060 * up * near, 0 * x], 1)
+
+    def short_hair(self):
+        """All points of lashes, lid lines and brows in the current pose, to find what it moves."""
+        return np.vstack([s.reshape(-1, 3) for s in (*self.lashes.strands(self.v), self.brows.strands(self.v))])
 
     def pose(self, w):
         """Moves everything to the face-unit weights `w`; returns all body vertices."""
@@ -99,5 +110,6 @@ class Figure:
         self.skin.pose(v)
         self.mouth.pose(v, w)
         self.balls = self.eyes.pose(w)
+        self.lashes.pose(v)
         self.brows.pose(v)
         return v

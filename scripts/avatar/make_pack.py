@@ -44,6 +44,22 @@ def boxes(surf):
     return b
 
 
+def underlay(body, head, front):
+    """The back layer: body over the background. Inside the collar it is black, for the neck keeps the light out; a copy of
+    the resting neck is put there, so that a turning neck uncovers skin."""
+    back = look.over(body, look.background(SIZE)).astype(float)
+    dark = np.clip((56 - back.max(2)) / 24, 0, 1)
+    k = (cv2.GaussianBlur(cv2.dilate(dark, np.ones((5, 5))), (0, 0), 1.5) * (body[..., 3] / 255.) * (head[..., 3] / 255.) * (1 - front[..., 3] / 255.))[..., None]
+    return (back * (1 - k) + head[..., :3] * k).round().astype(np.uint8)
+
+
+def settled(patch, rest, cover):
+    """The patch with the head layer's own pixels where hair hides the skin: hair does not move with the face, and must not
+    twitch by a patch's noise."""
+    k = np.clip((cover - .25) / .5, 0, 1)[..., None]
+    return (patch * (1 - k) + rest * k).round().astype(np.uint8)
+
+
 class Renders:
     """Renders on demand, once."""
 
@@ -86,14 +102,15 @@ def make(a):
     head = r.get('head', a.samples)
     body = r.get('body', a.samples, cloth=True, head=False)
     front = r.get('front', a.front_samples, cloth=True, holdout=True)
-    files = {'back.webp': look.over(body, look.background(SIZE)), 'head.webp': head,
+    files = {'back.webp': underlay(body, head, front), 'head.webp': head,
              'front.webp': np.dstack([body[..., :3], front[..., 3]])}
     flows = {}
     for g, members in poses.GROUPS.items():
         x0, y0, x1, y1 = box[g]
         nodes = surf.nodes(box[g], CELLS[g])
         for n, w in members.items():
-            files[n + '.webp'] = head[y0:y1, x0:x1] if n == 'sil' else r.get(n, a.patch_samples, w, box=box[g])
+            rest = head[y0:y1, x0:x1]
+            files[n + '.webp'] = rest if n == 'sil' else settled(r.get(n, a.patch_samples, w, box=box[g]), rest, surf.cover[y0:y1, x0:x1])
             flows[n + '.flow'] = surf.flow_bytes(w, nodes)
     for n, im in files.items():
         webp(os.path.join(a.out, n), im)

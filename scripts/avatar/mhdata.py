@@ -8,6 +8,8 @@ import numpy as np
 
 
 class MHData:
+    """The base mesh: vertices, faces and texture coordinates by group, and the face units by name."""
+
     def __init__(self, root):
         self.root = root
         verts, uvs, groups, name = [], [], {}, None
@@ -44,10 +46,11 @@ class MHData:
         return np.array(idx, int), np.array(d).reshape(-1, 3)
 
     def target(self, name):
+        """Vertex numbers and offsets of a shape target."""
         return self._read(os.path.join(self.root, 'mpfb2/targets', name + '.target.gz'))
 
     def shaped(self, targets):
-        """base mesh + sum of weighted targets; a leading '*' in a name means both l- and r-."""
+        """The base mesh plus weighted targets; a `*` in a name means both l and r."""
         v = self.base.copy()
         for name, w in targets.items():
             names = [name.replace('*', s) for s in 'lr'] if '*' in name else [name]
@@ -67,12 +70,13 @@ class MHData:
 
 
 def affine_fit(a, b):
-    """least-squares affine map a -> b, as (M, t)"""
+    """Least-squares affine map a -> b, as matrix and offset."""
     h = np.hstack([a, np.ones((len(a), 1))])
     m, *_ = np.linalg.lstsq(h, b, rcond=None)
     return m[:3], m[3]
 
 
 def smooth(x, a, b):
+    """Smoothstep from 0 at `a` to 1 at `b` (which may be below `a`)."""
     t = np.clip((x - a) / (b - a), 0, 1)
     return t * t * (3 - 2 * t)

@@ -6,25 +6,27 @@ def lr(**kw):
     return {k + s: v for k, v in kw.items() for s in ('Left', 'Right')}
 
 
-REST = lr(mouthSmile=.20, cheekSquint=.06, mouthDimple=.05, eyeWide=.12)
+REST = {**lr(mouthSmile=.20, cheekSquint=.06, mouthDimple=.05, eyeWide=.12, browOuterUp=.05), 'browInnerUp': .16}
 VISEMES = {
     'sil': {},
     'PP': {**lr(mouthPress=.45), 'mouthRollLower': .22, 'mouthRollUpper': .22, 'mouthPucker': .08},
-    'FF': {'jawOpen': .03, 'mouthRollLower': .66, 'mouthShrugLower': .30, 'mouthShrugUpper': .10, **lr(mouthUpperUp=.42, mouthSmile=-.10)},
+    # The upper lip bares the teeth, the lower lip rolls in under their edge.
+    'FF': {'jawOpen': .05, 'mouthRollLower': .75, 'mouthFunnel': .10, **lr(mouthUpperUp=.60)},
     'TH': {'jawOpen': .22, **lr(mouthLowerDown=.25, mouthUpperUp=.18), 'tongueOut': .70, 'tongueUp': .25},
     'DD': {'jawOpen': .15, **lr(mouthLowerDown=.35, mouthUpperUp=.22, mouthStretch=.12), 'tongueUp': .45, 'tongueFwd': .6},
-    'kk': {'jawOpen': .22, **lr(mouthLowerDown=.25, mouthUpperUp=.2, mouthStretch=.15)},
-    'CH': {'jawOpen': .09, 'mouthFunnel': .62, 'mouthPucker': .30, **lr(mouthLowerDown=.30, mouthUpperUp=.25)},
-    'SS': {'jawOpen': .04, **lr(mouthStretch=.30, mouthLowerDown=.45, mouthUpperUp=.28, mouthSmile=.10)},
+    'kk': {'jawOpen': .24, **lr(mouthLowerDown=.25, mouthUpperUp=.2, mouthStretch=.12)},
+    # Rounded lips: mouthFrown and mouthLowerDown take the corners down, or the lower lip hangs like a V.
+    'CH': {'jawOpen': .05, 'mouthFunnel': .50, 'mouthPucker': .32, **lr(mouthLowerDown=.48, mouthUpperUp=.32, mouthFrown=.28)},
+    # Teeth edge to edge, lips spread; "ih" has the jaw open instead.
+    'SS': {'jawOpen': .04, **lr(mouthStretch=.40, mouthLowerDown=.75, mouthUpperUp=.35, mouthSmile=.08)},
     'nn': {'jawOpen': .12, **lr(mouthLowerDown=.25, mouthUpperUp=.15), 'tongueUp': .40, 'tongueFwd': .6},
-    'RR': {'jawOpen': .13, 'mouthFunnel': .45, 'mouthPucker': .35, **lr(mouthLowerDown=.15), 'tongueUp': .4},
-    'aa': {'jawOpen': .52, **lr(mouthLowerDown=.20, mouthUpperUp=.15)},
-    'E': {'jawOpen': .30, **lr(mouthStretch=.28, mouthUpperUp=.30, mouthLowerDown=.30)},
-    'ih': {'jawOpen': .15, **lr(mouthStretch=.30, mouthSmile=.22, mouthUpperUp=.25, mouthLowerDown=.35)},
-    'oh': {'jawOpen': .36, 'mouthFunnel': .55, 'mouthPucker': .20},
-    'ou': {'jawOpen': .12, 'mouthPucker': .72, 'mouthFunnel': .32},
+    'RR': {'jawOpen': .11, 'mouthFunnel': .30, 'mouthPucker': .45, **lr(mouthLowerDown=.25, mouthUpperUp=.20, mouthFrown=.20), 'tongueUp': .4},
+    'aa': {'jawOpen': .50, **lr(mouthLowerDown=.20, mouthUpperUp=.15)},
+    'E': {'jawOpen': .30, **lr(mouthStretch=.26, mouthUpperUp=.28, mouthLowerDown=.30)},
+    'ih': {'jawOpen': .20, **lr(mouthStretch=.20, mouthSmile=.10, mouthUpperUp=.20, mouthLowerDown=.25)},
+    'oh': {'jawOpen': .29, 'mouthFunnel': .15, 'mouthPucker': .55, **lr(mouthLowerDown=.30, mouthUpperUp=.36, mouthFrown=.40)},
+    'ou': {'jawOpen': .10, 'mouthFunnel': .25, 'mouthPucker': .75, **lr(mouthLowerDown=.10, mouthUpperUp=.20, mouthFrown=.30)},
 }
-
 
 def half(w):
     """A pose at half strength."""
@@ -45,7 +47,7 @@ EYES = {
     'squint': lr(eyeSquint=.45, eyeBlink=.10),
 }
 BROWS = {
-    'brow_up': {'browInnerUp': .80, **lr(browOuterUp=.90)},
+    'brow_up': {'browInnerUp': 1.10, **lr(browOuterUp=.60)},
     'brow_down': {**lr(browDown=.38)},
 }
 GROUPS = {'mouth': MOUTH, 'eyes': EYES, 'brows': BROWS}

@@ -22,6 +22,7 @@ class Nodes:
         self.out = self.t.nodes.new('ShaderNodeOutputMaterial')
 
     def n(self, kind, props=None, **inputs):
+        """A node; inputs by name (`_` for a space) or place (`i0`), linked if they are sockets."""
         x = self.t.nodes.new('ShaderNode' + kind)
         for k, v in (props or {}).items():
             setattr(x, k, v)
@@ -35,16 +36,20 @@ class Nodes:
         return x
 
     def attr(self, name):
+        """A mesh attribute."""
         return self.n('Attribute', {'attribute_name': name})
 
     def mix(self, fac, a, b, mode='MIX'):
+        """Blended colour."""
         m = self.n('MixRGB', {'blend_type': mode}, i0=fac, i1=a, i2=b)
         return m.outputs[0]
 
     def math(self, op, a, b=0.0):
+        """Scalar arithmetic."""
         return self.n('Math', {'operation': op}, i0=a, i1=b).outputs[0]
 
     def done(self, shader):
+        """Connects the output; the material is ready."""
         self.t.links.new(shader.outputs[0], self.out.inputs[0])
         return self.mat
 
@@ -65,7 +70,7 @@ def mat_skin(ch, lips_png):
     c = nd.mix(nd.math('MULTIPLY', n2.outputs[0], .16), c, tint(ch['skin'], (.90, .82, .80)))
     img = nd.n('TexImage', {'image': bpy.data.images.load(lips_png), 'interpolation': 'Cubic'})
     img.image.colorspace_settings.name = 'Non-Color'
-    lip = nd.math('MULTIPLY', img.outputs[0], nd.attr('front').outputs['Fac'])
+    lip = img.outputs[0]
     ln = nd.n('TexNoise', None, Vector=nd.n('VectorMath', {'operation': 'MULTIPLY'}, i0=rest, i1=(60., 6., 20.)).outputs[0], Scale=1.0, Detail=2.0)
     lipc = nd.mix(nd.math('MULTIPLY', ln.outputs[0], .35), ch['lips'], tint(ch['lips'], .72))
     c = nd.mix(nd.math('MULTIPLY', lip, .86), c, lipc)

@@ -37,6 +37,8 @@ class Surface:
         self.inner = np.r_[inner, np.zeros(2 * len(eyes.ball_v))]
         self.bvh = BVHTree.FromPolygons(self.rest.tolist(), self.tris.tolist())
         self.rest_px = project(self.m, self.rest, self.size)
+        # 0..1 over the frame: where the still hair of the head hides the skin.
+        self.cover = self._hair_cover()
 
     def _evaluated(self):
         ob = self.fig.skin.ob.evaluated_get(bpy.context.evaluated_depsgraph_get())
@@ -86,7 +88,7 @@ class Surface:
 
     def _face_hair(self, w):
         self.fig.pose(poses.full(w))
-        return project(self.m, self.fig.brows.points(self.fig.v), self.size)
+        return project(self.m, self.fig.short_hair(), self.size)
 
     def _depth(self, step=4):
         """Distance from the camera to the rest surface every `step` px; infinite beside the head."""
@@ -96,7 +98,6 @@ class Surface:
         return cv2.resize(np.float32([np.inf if h is None else h for h in hits]).reshape(x.shape), (self.size, self.size), interpolation=cv2.INTER_NEAREST)
 
     def _hair_cover(self):
-        """0..1 over the frame: where the still hair of the head hides the skin."""
         s, hair = self.size, self.fig.strands
         cover = np.zeros((s, s), np.uint8)
         if hair is not None:
@@ -125,7 +126,7 @@ class Surface:
                 tri[j, i], hit[j, i] = t, p
         bc = barycentric(self.rest[self.tris[tri]].reshape(-1, 3, 3), hit.reshape(-1, 3)).reshape(*x.shape, 3)
         deep = (self.inner[self.tris[tri]] * bc).sum(-1) > .5      # through the lip line into the mouth
-        return np.where(deep, -1, tri), bc, self._hair_cover()[np.clip(y, 0, self.size - 1), np.clip(x, 0, self.size - 1)]
+        return np.where(deep, -1, tri), bc, self.cover[np.clip(y, 0, self.size - 1), np.clip(x, 0, self.size - 1)]
 
     def flow(self, w, nodes):
         """Pixel displacement [rows][cols][2] of the surface seen at each node. Nodes without skin take the nearest

@@ -4,80 +4,99 @@ from mesh import add_mesh, move_mesh
 from mhdata import affine_fit, smooth
 from shade import mat_simple
 
+# Dental arch in base-mesh coordinates (x, z), fitted by eye to the helper strip.
+ARCH = [(0, 1.487), (.08, 1.475), (.15, 1.43), (.205, 1.355), (.24, 1.26), (.265, 1.16), (.285, 1.04)]
+# Height at which the two rows meet, base-mesh coordinates.
+BITE_Y = 6.560
+# Widths and heights from the middle outwards, and how far the row stands behind the arch.
+UPPER = dict(up=1, widths=[.087, .068, .077, .072, .070, .098, .095], heights=[.108, .096, .104, .086, .080, .074, .07], out=.004, gum_y=.150, gum_out=.0)
+LOWER = dict(up=-1, widths=[.056, .061, .069, .071, .073, .105, .10], heights=[.088, .090, .10, .088, .082, .076, .07], out=-.032, gum_y=-.140, gum_out=-.036)
+# Segments of a tooth: pole to pole, and round.
+POLAR, ROUND = 13, 24
+
+
+def arch():
+    """The arch as a smooth line of 200 points."""
+    ctrl = np.array(ARCH)
+    t, k = np.linspace(0, 1, 200), np.linspace(0, 1, len(ctrl))
+    a = np.stack([np.interp(t, k, ctrl[:, 0]), np.interp(t, k, ctrl[:, 1])], 1)
+    for _ in range(60):
+        a[1:-1] = (a[:-2] + 2 * a[1:-1] + a[2:]) / 4
+    return a
+
+
+def power(a, e):
+    """Signed power: turns an ellipsoid into a superellipsoid."""
+    return np.sign(a) * np.abs(a) ** e
+
+
+def tooth(i, w, h, up):
+    """Tooth number `i` from the middle: offsets along the arch, upwards and outwards."""
+    u, v = np.meshgrid(np.linspace(0, np.pi, POLAR), np.linspace(0, 2 * np.pi, ROUND, endpoint=False), indexing='ij')
+    dx = power(np.sin(u), .35) * power(np.cos(v), .42) * w / 2
+    dz = power(np.sin(u), .35) * power(np.sin(v), .42) * (.030 if i < 3 else .045)
+    dy = power(np.cos(u), .35) * h / 2
+    dx = dx * (1 - .16 * smooth(up * dy / h, .0, .5))                                    # narrower at the neck
+    dz = dz * (1 - .45 * smooth(-up * dy / h, .0, .5)) + .012 * (dy / h) * up            # thinner at the edge
+    return dx, dy, dz
+
+
+def row(line, kind):
+    """Vertices and faces of the teeth of one jaw."""
+    s = np.r_[0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
+    vs, fs = [], []
+    for side in (1, -1):
+        pos = 0.0
+        for i, (w, h) in enumerate(zip(kind['widths'], kind['heights'])):
+            at = pos + w / 2
+            pos += w * .985
+            p, q = (np.array([np.interp(a, s, line[:, 0]), np.interp(a, s, line[:, 1])]) for a in (at, at + .01))
+            along = (q - p) / np.linalg.norm(q - p)
+            outwards = np.array([-along[1], along[0]])
+            if outwards[1] < 0 and i < 4:
+                outwards = -outwards
+            dx, dy, dz = tooth(i, w, h, kind['up'])
+            lift = {1: .006, 2: -.002}.get(i, 0.0 if i < 3 else .004)                    # no ruler-straight edge
+            x = p[0] + along[0] * dx + outwards[0] * (dz + kind['out'])
+            z = p[1] + along[1] * dx + outwards[1] * (dz + kind['out'])
+            o = len(vs) * POLAR * ROUND
+            vs.append(np.stack([side * x, BITE_Y + kind['up'] * (h / 2 + lift) + dy, z], -1).reshape(-1, 3))
+            quads = [(o + a * ROUND + b, o + a * ROUND + (b + 1) % ROUND, o + (a + 1) * ROUND + (b + 1) % ROUND, o + (a + 1) * ROUND + b)
+                     for a in range(POLAR - 1) for b in range(ROUND)]
+            fs += quads if side > 0 else [q[::-1] for q in quads]
+    return np.vstack(vs), fs
+
+
+def gum(line, kind, seg=20):
+    """A tube swept along the arch."""
+    a = np.vstack([np.c_[-line[::-1, 0], line[::-1, 1]], line[1:]])[::6]
+    tangent = np.gradient(a, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    n = np.c_[-tangent[:, 1], tangent[:, 0]]
+    n *= np.sign(n[len(n) // 2, 1])
+    ph = np.linspace(0, 2 * np.pi, seg, endpoint=False)
+    flat = a[:, None] + n[:, None] * (np.cos(ph) * .046 + kind['gum_out'])[None, :, None]
+    y = np.broadcast_to(BITE_Y + kind['gum_y'] + np.sin(ph) * .072, flat.shape[:2])
+    v = np.stack([flat[..., 0], y, flat[..., 1]], -1).reshape(-1, 3)
+    return v, [(i * seg + j, (i + 1) * seg + j, (i + 1) * seg + (j + 1) % seg, i * seg + (j + 1) % seg) for i in range(len(a) - 1) for j in range(seg)]
+
 
 class Mouth:
-    """Two rows of 14 superellipsoid teeth on a dental arch, a gum tube each, and the tongue."""
+    """Two rows of 14 superellipsoid teeth on a dental arch, a gum each, and the tongue."""
 
     def __init__(self, fig):
         self.md = md = fig.md
         self.v0 = fig.v0
-        m_t = mat_simple('teeth', (.80, .76, .68), .22, .02, .3, radius=(1, .8, .6))
-        m_g = mat_simple('gum', (.52, .16, .15), .30, .04, .3)
-        m_to = mat_simple('tongue', (.50, .15, .14), .38, .05, .15)
-        # dental arch in base-mesh coordinates, fitted by eye to the helper strip (x, z)
-        ctrl = np.array([(0, 1.487), (.08, 1.475), (.15, 1.43), (.205, 1.355), (.24, 1.26), (.265, 1.16), (.285, 1.04)])
-        t = np.linspace(0, 1, 200)
-        k = np.linspace(0, 1, len(ctrl))
-        arch = np.stack([np.interp(t, k, ctrl[:, 0]), np.interp(t, k, ctrl[:, 1])], 1)
-        for _ in range(60):
-            arch[1:-1] = (arch[:-2] + 2 * arch[1:-1] + arch[2:]) / 4
-        s = np.r_[0, np.cumsum(np.linalg.norm(np.diff(arch, axis=0), axis=1))]
-
-        def build(upper):
-            widths = [.087, .068, .077, .072, .070, .098, .095] if upper else [.056, .061, .069, .071, .073, .105, .10]
-            hts = [.108, .096, .104, .086, .080, .074, .07] if upper else [.088, .090, .10, .088, .082, .076, .07]
-            edge = 6.560 if upper else 6.560
-            vs, fs, gum = [], [], []
-            for side in (1, -1):
-                pos = 0.0
-                for i, (w, h) in enumerate(zip(widths, hts)):
-                    sc = pos + w / 2
-                    pos += w * .985
-                    p = np.array([np.interp(sc, s, arch[:, 0]), np.interp(sc, s, arch[:, 1])])
-                    q = np.array([np.interp(sc + .01, s, arch[:, 0]), np.interp(sc + .01, s, arch[:, 1])])
-                    tx = (q - p) / np.linalg.norm(q - p)
-                    nx = np.array([-tx[1], tx[0]])      # outwards (+z at the front)
-                    if nx[1] < 0 and i < 4:
-                        nx = -nx
-                    back = .004 if upper else -.032
-                    u, vv = np.meshgrid(np.linspace(0, np.pi, 13), np.linspace(0, 2 * np.pi, 24, endpoint=False), indexing='ij')
-                    f = lambda a, e: np.sign(a) * np.abs(a) ** e
-                    e1, e2 = .35, .42
-                    dx = f(np.sin(u), e1) * f(np.cos(vv), e2) * w / 2 * 1.0
-                    dz = f(np.sin(u), e1) * f(np.sin(vv), e2) * (.030 if i < 3 else .045)
-                    dy = f(np.cos(u), e1) * h / 2
-                    narrow = 1 - .16 * smooth(dy / h, .0, .5) * (1 if upper else -1) if upper else 1 - .16 * smooth(-dy / h, 0, .5)
-                    dx = dx * narrow
-                    dz = dz * (1 - .45 * smooth((-dy if upper else dy) / h, .0, .5)) + (.012 * (dy / h) * (1 if upper else -1))
-                    up = 1 if upper else -1
-                    lift = {1: .006, 2: -.002}.get(i, 0.0 if i < 3 else .004)
-                    yc = edge + up * (h / 2 + lift)
-                    x = p[0] + tx[0] * dx + nx[0] * (dz + back)
-                    z = p[1] + tx[1] * dx + nx[1] * (dz + back)
-                    o = sum(len(a) for a in vs)
-                    vs.append(np.stack([side * x, yc + dy, z], -1).reshape(-1, 3))
-                    gr = [(o + a * 24 + b, o + a * 24 + (b + 1) % 24, o + (a + 1) * 24 + (b + 1) % 24, o + (a + 1) * 24 + b) for a in range(12) for b in range(24)]
-                    fs += gr if side > 0 else [g[::-1] for g in gr]
-            # gum: swept tube
-            a2 = np.vstack([np.c_[-arch[::-1, 0], arch[::-1, 1]], arch[1:]])[::6]
-            tg = np.gradient(a2, axis=0)
-            tg /= np.linalg.norm(tg, axis=1, keepdims=True)
-            nn = np.c_[-tg[:, 1], tg[:, 0]]
-            nn *= np.sign(nn[len(nn) // 2, 1])
-            ph = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-            yc = edge + (.150 if upper else -.140)
-            off = .0 if upper else -.036
-            gv = np.stack([a2[:, None, 0] + nn[:, None, 0] * (np.cos(ph) * .046 + off), yc + np.sin(ph)[None] * .072 + 0 * a2[:, None, 0], a2[:, None, 1] + nn[:, None, 1] * (np.cos(ph) * .046 + off)], -1).reshape(-1, 3)
-            m = len(a2)
-            gf = [(i * 20 + j, (i + 1) * 20 + j, (i + 1) * 20 + (j + 1) % 20, i * 20 + (j + 1) % 20) for i in range(m - 1) for j in range(20)]
-            return np.vstack(vs), fs, gv, gf
+        teeth_m = mat_simple('teeth', (.80, .76, .68), .22, .02, .3, radius=(1, .8, .6))
+        gum_m = mat_simple('gum', (.52, .16, .15), .30, .04, .3)
+        tongue_m = mat_simple('tongue', (.50, .15, .14), .38, .05, .15)
+        line = arch()
         self.jaw = {}
-        for name, upper in (('helper-upper-teeth', True), ('helper-lower-teeth', False)):
-            tv, tf, gv, gf = build(upper)
-            self.jaw[name] = [(add_mesh('teeth', tv, tf, m_t), tv), (add_mesh('gum', gv, gf, m_g), gv)]
+        for name, kind in (('helper-upper-teeth', UPPER), ('helper-lower-teeth', LOWER)):
+            self.jaw[name] = [(add_mesh(n, *vf, m), vf[0]) for n, vf, m in (('teeth', row(line, kind), teeth_m), ('gum', gum(line, kind), gum_m))]
         ids = md.ids['helper-tongue']
         remap = {int(a): i for i, a in enumerate(ids)}
-        self.tongue = add_mesh('tongue', self.v0[ids], [[remap[a] for a in f] for f in md.faces['helper-tongue']], m_to, 2)
+        self.tongue = add_mesh('tongue', self.v0[ids], [[remap[a] for a in f] for f in md.faces['helper-tongue']], tongue_m, 2)
 
     def pose(self, v, w):
         """Teeth follow an affine fit of the helper strips (so they know jawOpen and the identity); the tongue is the
@@ -89,9 +108,9 @@ class Mouth:
             for ob, p in parts:
                 move_mesh(ob, p @ m + t)
         i = md.ids['helper-tongue']
-        tv = v[i].copy()
+        tongue = v[i].copy()
         z = self.v0[i, 2]
-        k = smooth(z, np.quantile(z, .35), z.max())
-        tv[:, 1] += k * (.13 * w.get('tongueUp', 0))
-        tv[:, 2] += k * (.10 * w.get('tongueFwd', 0))
-        move_mesh(self.tongue, tv)
+        tip = smooth(z, np.quantile(z, .35), z.max())
+        tongue[:, 1] += tip * (.13 * w.get('tongueUp', 0))
+        tongue[:, 2] += tip * (.10 * w.get('tongueFwd', 0))
+        move_mesh(self.tongue, tongue)
