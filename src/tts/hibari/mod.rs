@@ -225,3 +225,94 @@ fn chunks(clause: &str) -> Vec<&str> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    /// One voice for all tests: loading takes longer than speaking.
+    static VOICE: LazyLock<Hibari> = LazyLock::new(|| {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        Hibari::load(&models).unwrap_or_else(|e| panic!("these tests need the voice: {e}"))
+    });
+
+    fn say(clause: &str) -> Vec<Speech> {
+        VOICE.blocking_speak(clause).unwrap()
+    }
+
+    fn phonemes(clause: &str) -> String {
+        VOICE.voice.phonemizer.words(clause).into_iter().map(|w| w.phonemes).collect()
+    }
+
+    #[test]
+    fn words_join_to_the_clause_and_lie_within_the_sound_in_order() {
+        for clause in ["Hello, \"dear\" world! ", "  It costs $5 (or so) — 12.5% of 1,000, e.g. 🙂 now.", "Well,"] {
+            let [speech] = &say(clause)[..] else { panic!("one piece") };
+            assert_eq!(speech.words.iter().map(|w| w.text.as_str()).collect::<String>(), clause);
+            assert!(speech.words.windows(2).all(|w| w[0].start + w[0].len <= w[1].start), "{:?}", speech.words);
+            let last = speech.words.last().unwrap();
+            assert!((last.start + last.len) as usize <= speech.pcm.len());
+        }
+    }
+
+    #[test]
+    fn phonemes_fill_the_time_from_first_to_last_without_gap() {
+        let [speech] = &say("The quick brown fox jumps, then it rests.")[..] else { panic!("one piece") };
+        assert!(speech.phonemes.windows(2).all(|p| p[0].start + p[0].len == p[1].start));
+        assert!(speech.phonemes.iter().all(|p| !matches!(p.symbol, 'ˈ' | 'ˌ')));
+        let last = speech.phonemes.last().unwrap();
+        assert!(last.symbol == '.' && (last.start + last.len) as usize <= speech.pcm.len());
+    }
+
+    #[test]
+    fn sound_is_clean_and_begins_fifty_milliseconds_in() {
+        let [speech] = &say("Please tell me which language you would like to speak.")[..] else { panic!("one piece") };
+        let peak = speech.pcm.iter().map(|s| s.unsigned_abs()).max().unwrap();
+        assert!((6_000..32_000).contains(&peak), "{peak}");
+        let mean = speech.pcm.iter().map(|&s| f64::from(s)).sum::<f64>() / speech.pcm.len() as f64;
+        assert!(mean.abs() < 20.0, "{mean}");
+        let first = speech.pcm.iter().position(|s| s.unsigned_abs() > peak / 100).unwrap();
+        assert!((16 * 40..16 * 80).contains(&first), "{first}");
+        assert_eq!(speech.pcm.last(), Some(&0));
+    }
+
+    #[test]
+    fn the_same_clause_is_the_same_sound() {
+        assert_eq!(say("Again and again."), say("Again and again."));
+    }
+
+    #[test]
+    fn nothing_to_say_is_no_speech() {
+        for clause in ["", "   ", "🙂🎉", "...", "你好", "!?"] {
+            assert!(say(clause).is_empty(), "{clause:?}");
+        }
+    }
+
+    #[test]
+    fn words_without_an_entry_are_spoken_and_letters_are_named() {
+        assert_eq!(phonemes("Xiaozhi"), "zˌIəˈɑʒi");
+        assert_eq!(phonemes("A12"), "ˈA twˈɛlv");
+        assert!(phonemes("He came at 9 a.m.").ends_with("ˌAˈɛm."));
+    }
+
+    #[test]
+    fn text_of_any_length_is_spoken_in_pieces_that_the_model_takes() {
+        let long = "seventy seven thousand seven hundred and seventy seven, ".repeat(20);
+        let pieces = say(&long);
+        assert!(pieces.len() > 2);
+        let joined: String = pieces.iter().flat_map(|p| &p.words).map(|w| w.text.as_str()).collect();
+        assert_eq!(joined, long);
+        assert!(!say(&"x".repeat(1_000)).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_stream_speaks_off_the_runtime_and_may_be_dropped() {
+        let mut stream = VOICE.speak("One moment, please. ".repeat(60));
+        assert!(stream.next().await.unwrap().is_ok());
+        drop(stream);
+        let rest: Vec<_> = VOICE.speak("Done.".into()).collect().await;
+        assert_eq!(rest.len(), 1);
+    }
+}
