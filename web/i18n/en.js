@@ -2,7 +2,6 @@
 
 export default {
   title: 'Visavis',
-  tagline: 'Face to face with an avatar',
   ai_label: 'AI-generated',
   close: 'Close',
 
@@ -64,7 +63,6 @@ export default {
   'note.not_copied': 'The browser did not allow copying.',
 
   'log.title': 'Conversation',
-  'log.heading': 'Show or hide the conversation',
   'log.copy': 'Copy the conversation',
   'log.empty': 'Type a line, or start with one of these.',
   'log.you': 'You',
@@ -80,7 +78,6 @@ export default {
   'start.read': 'It is good to see you here.',
 
   'tool.captions': 'Captions',
-  'tool.stats': 'Figures',
   'tool.full': 'Full screen',
   'tool.menu': 'Menu',
   'sound.on': 'Turn sound on',

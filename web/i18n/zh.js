@@ -2,7 +2,6 @@
 
 export default {
   title: 'Visavis',
-  tagline: '与数字人面对面',
   ai_label: 'AI 生成',
   close: '关闭',
 
@@ -64,7 +63,6 @@ export default {
   'note.not_copied': '浏览器不允许复制。',
 
   'log.title': '对话',
-  'log.heading': '展开或收起对话',
   'log.copy': '复制对话',
   'log.empty': '输入一句话，或从下面开始。',
   'log.you': '我',
@@ -80,7 +78,6 @@ export default {
   'start.read': '很高兴在这里见到你。',
 
   'tool.captions': '字幕',
-  'tool.stats': '数据',
   'tool.full': '全屏',
   'tool.menu': '菜单',
   'sound.on': '打开声音',

@@ -67,7 +67,9 @@ export class Latency extends EventTarget {
       const now = await energy(this.#pc);
       if (now === null || run !== this.#run) return;
       const time = now.time - before.time;
-      const loud = time > 0 && (now.sum - before.sum) / time > AUDIBLE;
+      // The same figures again: the browser had none newer.
+      if (time === 0) continue;
+      const loud = (now.sum - before.sum) / time > AUDIBLE;
       if (found(loud, performance.now())) return;
       before = now;
     }
