@@ -117,7 +117,7 @@ export default {
   'stats.title': 'Figures',
   'stats.copy': 'Copy figures',
   'stats.answer': 'Answer, typed to heard',
-  'stats.interrupt': 'Stop, pressed to silent',
+  'stats.interrupt': 'Stop, pressed to obeyed',
   'stats.rtt': 'Round trip',
   'stats.path': 'Path',
   'stats.video': 'Picture',

@@ -117,7 +117,7 @@ export default {
   'stats.title': '数据',
   'stats.copy': '复制数据',
   'stats.answer': '回答：从发送到听见',
-  'stats.interrupt': '停止：从按下到安静',
+  'stats.interrupt': '停止：从按下到执行',
   'stats.rtt': '往返时延',
   'stats.path': '通路',
   'stats.video': '画面',

@@ -1,7 +1,7 @@
-// The two waits people feel: from sending to hearing, from pressing stop to silence.
+// The two waits people feel: from sending to hearing, from pressing stop to the server's obeying.
 //
-// In: `asked()`, `stopped()`, and the moments the conversation knows about. Out: `measured {answer, interrupt}`
-// in ms. Sound is found in the receiver's own count of audio energy, read quickly but only while waiting.
+// In: `asked()`, `stopped()`, `confirmed()`. Out: `answer` and `interrupt` in ms, `measured` when one is new.
+// Sound is found in the receiver's own count of audio energy, read quickly but only while waiting.
 
 /** How often the energy is read while waiting; Chromium refreshes its figures every 50 ms. */
 const LOOK_MS = 50;
@@ -11,9 +11,6 @@ const PATIENCE_MS = 20_000;
 
 /** Mean square above which the ear hears something: -50 dBFS. */
 const AUDIBLE = 1e-5;
-
-/** This long without energy is silence rather than a pause between words being read. */
-const SILENCE_MS = 200;
 
 async function energy(pc) {
   const receiver = pc?.getReceivers().find(({ track }) => track.kind === 'audio');
@@ -30,35 +27,16 @@ export class Latency extends EventTarget {
 
   #pc = null;
   #run = 0;
+  #pressed = NaN;
 
   set pc(pc) {
     this.#pc = pc;
     this.#run += 1;
+    this.#pressed = NaN;
   }
 
   /** Words were sent while nothing was being said. */
-  asked() {
-    const start = performance.now();
-    this.#look((loud, now) => {
-      if (!loud) return false;
-      this.#tell({ answer: now - start });
-      return true;
-    });
-  }
-
-  /** Stop was pressed while the avatar was speaking. */
-  stopped() {
-    const start = performance.now();
-    let last = start;
-    this.#look((loud, now) => {
-      if (loud) last = now;
-      if (now - last < SILENCE_MS) return false;
-      this.#tell({ interrupt: last - start });
-      return true;
-    });
-  }
-
-  async #look(found) {
+  async asked() {
     const run = ++this.#run;
     const start = performance.now();
     let before = await energy(this.#pc);
@@ -69,10 +47,24 @@ export class Latency extends EventTarget {
       const time = now.time - before.time;
       // The same figures again: the browser had none newer.
       if (time === 0) continue;
-      const loud = (now.sum - before.sum) / time > AUDIBLE;
-      if (found(loud, performance.now())) return;
+      if ((now.sum - before.sum) / time > AUDIBLE) {
+        this.#tell({ answer: performance.now() - start });
+        return;
+      }
       before = now;
     }
+  }
+
+  /** Stop was pressed while the avatar was speaking. The page is silent at once; the server is when it says so. */
+  stopped() {
+    this.#pressed = performance.now();
+  }
+
+  /** The server has cut the answer. */
+  confirmed() {
+    if (!Number.isFinite(this.#pressed)) return;
+    this.#tell({ interrupt: performance.now() - this.#pressed });
+    this.#pressed = NaN;
   }
 
   #tell(measured) {

@@ -143,6 +143,7 @@ channel.addEventListener('turn', ({ detail: { id, event, heard } }) => {
   } else if (event === 'interrupted') {
     // What was sent before the server stopped is still in the jitter buffer.
     sound.release(meter.delay);
+    latency.confirmed();
     captions.interrupted(id);
     announcer.drop();
     log.interrupted(id, heard);
