@@ -24,6 +24,9 @@ const HEAD_LIFT: f32 = 0.6;
 /// The head leaves its resting place by less than this part of the picture's width: 5° of yaw and roll make 24 px of 512.
 const SWAY_ROOM: usize = 12;
 
+/// Where the eyes differ from rest by so many grey levels, the brows' own change no longer counts.
+const LID_LEVELS: i32 = 48;
+
 /// All that can move in a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rig {
@@ -120,8 +123,12 @@ impl Compositor {
             let rows = self.brows.pixels[from..from + count].iter().zip(&brows.poses[0].image[from..from + count]);
             for (pixel, (brow, rest)) in self.head[y * width + self.shared.x0..][..count].iter_mut().zip(rows) {
                 let (eye, brow, rest) = (gather(*pixel), gather(*brow), gather(*rest));
-                let change = |c: usize| (u16::from(eye[c]) + u16::from(brow[c])).saturating_sub(rest[c].into()).min(255) as u8;
-                *pixel = spread(std::array::from_fn(change));
+                *pixel = spread(std::array::from_fn(|c| {
+                    let change = i32::from(brow[c]) - i32::from(rest[c]);
+                    // A lid that covers this pixel is not what the brows changed.
+                    let moved = i32::from(eye[c].abs_diff(rest[c])).min(LID_LEVELS);
+                    (i32::from(eye[c]) + change * (LID_LEVELS - moved) / LID_LEVELS).clamp(0, 255) as u8
+                }));
             }
         }
     }
@@ -248,4 +255,61 @@ fn rise(y: usize, collar: Rect, height: usize) -> f32 {
     let from = collar_top - height as f32 / 10.0;
     let t = ((y as f32 - from) / (collar_top - from)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::avatar::synthetic;
+
+    fn rig() -> Rig {
+        let rest = |n: usize| move |k: usize| if k == n { 1.0 } else { 0.0 };
+        Rig {
+            mouth: std::array::from_fn(rest(0)),
+            eyes: std::array::from_fn(rest(0)),
+            brows: std::array::from_fn(rest(0)),
+            head: Attitude::default(),
+            breath: 0.0,
+        }
+    }
+
+    /// Luma of the pixels for which `inside` holds.
+    fn luma(picture: &VideoFrame, inside: impl Fn(usize, usize) -> bool) -> Vec<u8> {
+        let width = picture.width() as usize;
+        picture.planes()[0].iter().enumerate().filter(|(n, _)| inside(n % width, n / width)).map(|(_, y)| *y).collect()
+    }
+
+    #[test]
+    fn an_open_mouth_changes_the_mouth_and_nothing_else() {
+        let avatar = synthetic::avatar("open");
+        let mut compositor = Compositor::new(avatar.clone());
+        let silent = compositor.paint(&rig());
+        let mut open = rig();
+        (open.mouth[0], open.mouth[10]) = (0.3, 0.7);
+        let open = compositor.paint(&open);
+        let area = avatar.mouth.area;
+        let mouth = |x: usize, y: usize| (area.x0..area.x1).contains(&x) && (area.y0..area.y1).contains(&y);
+        assert_ne!(luma(&silent, mouth), luma(&open, mouth));
+        assert_eq!(luma(&silent, |x, y| !mouth(x, y)), luma(&open, |x, y| !mouth(x, y)));
+    }
+
+    #[test]
+    fn a_picture_does_not_depend_on_the_one_before() {
+        let avatar = synthetic::avatar("history");
+        let mut compositor = Compositor::new(avatar.clone());
+        let mut lively = rig();
+        (lively.mouth[0], lively.mouth[13], lively.eyes[0], lively.eyes[2], lively.brows[0], lively.brows[1]) = (0.5, 0.5, 0.2, 0.8, 0.4, 0.6);
+        lively.head = Attitude { yaw: 0.08, pitch: -0.03, roll: 0.05, lift_px: 0.7 };
+        lively.breath = 0.6;
+        compositor.paint(&lively);
+        assert!(compositor.paint(&rig()) == Compositor::new(avatar).paint(&rig()));
+    }
+
+    #[test]
+    fn impossible_attitudes_do_not_panic() {
+        let mut compositor = Compositor::new(synthetic::avatar("wild"));
+        for v in [f32::NAN, f32::INFINITY, 1e30, 3.0] {
+            compositor.paint(&Rig { head: Attitude { yaw: v, pitch: v, roll: v, lift_px: v }, breath: v, ..rig() });
+        }
+    }
 }

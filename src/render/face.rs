@@ -183,3 +183,82 @@ fn brows(brow: f32) -> [f32; BROWS.len()] {
     let brow = brow.clamp(-1.0, 1.0);
     [1.0 - brow.abs(), brow.max(0.0), (-brow).max(0.0)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::avatar::synthetic;
+
+    const HELLO: [(char, u32); 5] = [('h', 60), ('ə', 70), ('l', 60), ('ˈ', 30), ('O', 200)];
+
+    fn cue(face: &mut Face, start: u64) {
+        let mut at = 0;
+        let phonemes = HELLO.map(|(symbol, ms)| {
+            at += ms * 16;
+            Phoneme { symbol, start: at - ms * 16, len: ms * 16 }
+        });
+        face.cue(start, &phonemes);
+    }
+
+    fn loud() -> [AudioFrame; 2] {
+        [AudioFrame(std::array::from_fn(|n| if n % 40 < 20 { 4_000 } else { -4_000 })); 2]
+    }
+
+    #[test]
+    fn the_same_cues_and_sound_give_the_same_pictures_bit_for_bit() {
+        let avatar = synthetic::avatar("same");
+        let pictures = || {
+            let mut face = Face::new(avatar.clone(), 42);
+            cue(&mut face, 3_200);
+            (0..60).map(|n| face.picture(n * PICTURE, &loud())).collect::<Vec<_>>()
+        };
+        assert!(pictures() == pictures());
+    }
+
+    #[test]
+    fn speech_moves_the_mouth_and_silence_does_not() {
+        let mut face = Face::new(synthetic::avatar("moves"), 1);
+        cue(&mut face, 16_000);
+        let rest = |face: &Face| face.shown[0] + face.shown[18];
+        let mut least = 1.0_f32;
+        for n in 0..60 {
+            face.picture(n * PICTURE, &loud());
+            if n < 15 {
+                assert!(rest(&face) > 0.99, "the mouth moves {n} pictures in, before anything is said");
+            }
+            least = least.min(rest(&face));
+        }
+        assert!(least < 0.3);
+        assert!(rest(&face) > 0.99);
+    }
+
+    #[test]
+    fn an_interrupted_mouth_eases_shut_within_200_ms() {
+        let mut face = Face::new(synthetic::avatar("cut"), 1);
+        face.cue(0, &[Phoneme { symbol: 'ɑ', start: 0, len: 160_000 }]);
+        for n in 0..20 {
+            face.picture(n * PICTURE, &loud());
+        }
+        let open = face.shown[10] + face.shown[15];
+        assert!(open > 0.9);
+        face.cut(20 * PICTURE);
+        face.picture(20 * PICTURE, &[AudioFrame::SILENCE; 2]);
+        assert!(face.shown[10] + face.shown[15] > 0.5, "it does not snap");
+        for n in 21..25 {
+            face.picture(n * PICTURE, &[AudioFrame::SILENCE; 2]);
+        }
+        assert!(face.shown[10] + face.shown[15] < 0.02);
+    }
+
+    #[test]
+    fn weights_always_add_up_to_one() {
+        for size in [0.0, 0.2, 0.5, 0.7, 1.0] {
+            let mouth = Mouth { shares: [1.0 / 15.0; 15], sizes: [size; 15] };
+            let weights = keyed(&mouth, 1.12, 1.0);
+            assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-4);
+            let life = Life { blink: size, gaze: [size, -size], brow: size, ..Life::default() };
+            assert!((eyes(&life).iter().sum::<f32>() - 1.0).abs() < 1e-4);
+            assert!((brows(life.brow).iter().sum::<f32>() - 1.0).abs() < 1e-4);
+        }
+    }
+}

@@ -192,3 +192,69 @@ fn ease(t: f32) -> f32 {
     let t = t.clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PICTURE: u64 = 640;
+
+    fn minutes(n: u64) -> impl Iterator<Item = u64> {
+        (0..n * 60 * 25).map(|k| k * PICTURE)
+    }
+
+    #[test]
+    fn the_head_never_jumps_and_never_turns_far() {
+        for speech in [Speech::default(), Speech { activity: 1.0, ..Speech::default() }] {
+            let mut before = life(0, 7, speech).head;
+            for at in minutes(10) {
+                let head = life(at, 7, speech).head;
+                for (now, then, limit) in [(head.yaw, before.yaw, 0.1), (head.pitch, before.pitch, 0.06), (head.roll, before.roll, 0.06)] {
+                    // 0.6 degrees in 40 ms is 15 a second: a brisk turn.
+                    assert!((now - then).abs() < 0.0105, "jump of {} at {at}", now - then);
+                    assert!(now.abs() < limit);
+                }
+                before = head;
+            }
+        }
+    }
+
+    #[test]
+    fn eyes_close_fully_and_as_often_as_people_blink() {
+        let lids: Vec<f32> = minutes(2).map(|at| life(at, 3, Speech::default()).blink).collect();
+        let blinks = lids.windows(2).filter(|w| w[0] < 1.0 && w[1] >= 1.0).count();
+        assert!((24..=48).contains(&blinks), "{blinks} in two minutes");
+        let open = lids.iter().filter(|l| **l < 0.01).count();
+        assert!(open > lids.len() * 8 / 10);
+    }
+
+    #[test]
+    fn eyes_stay_on_the_viewer_while_the_head_sways() {
+        let off: Vec<f32> = minutes(5)
+            .map(|at| {
+                let life = life(at, 11, Speech::default());
+                (life.gaze[0] * GAZE_POSE[0] + life.head.yaw).abs()
+            })
+            .collect();
+        let steady = off.iter().filter(|o| **o < 0.02).count();
+        assert!(steady > off.len() * 6 / 10, "{steady} of {}", off.len());
+        assert!(off.iter().any(|o| *o > 0.04), "there are glances");
+    }
+
+    #[test]
+    fn two_seeds_live_two_lives_and_one_seed_one() {
+        let at = 5_000_000;
+        assert_eq!(life(at, 1, Speech::default()), life(at, 1, Speech::default()));
+        assert_ne!(life(at, 1, Speech::default()).head, life(at, 2, Speech::default()).head);
+    }
+
+    #[test]
+    fn everything_stays_in_its_range_for_a_day() {
+        for at in (0..24 * 3_600).map(|s| s * 16_000 + 123) {
+            let life = life(at, 5, Speech { activity: 1.0, emphasis: 1.0, since_sentence_s: Some(0.3) });
+            for v in [life.breath, life.blink, life.brow, life.smile, life.gaze[0].abs(), life.gaze[1].abs()] {
+                assert!((0.0..=1.0).contains(&v), "{life:?}");
+            }
+        }
+    }
+}

@@ -104,7 +104,7 @@ impl Timeline {
 
     /// Drops what can no longer be seen at sample `at`.
     pub(super) fn forget_before(&mut self, at: u64) {
-        let gone = |end: u64| end + samples(REACH_MS.max(EMPHASIS_MS)) < at;
+        let gone = |end: u64| end.saturating_add(samples(REACH_MS.max(EMPHASIS_MS))) < at;
         while self.sounds.front().is_some_and(|s| gone(s.end)) {
             self.sounds.pop_front();
         }
@@ -181,7 +181,7 @@ impl Timeline {
             push(start, end, sound.from, stress);
         } else {
             // The first part of a diphthong is the longer one.
-            let turn = start + (end - start) * 11 / 20;
+            let turn = start + (end - start) / 20 * 11;
             push(start, turn, sound.from, stress);
             push(turn, end, sound.to, 0.0);
         }
@@ -218,7 +218,7 @@ impl Cued {
         let length = ms(self.end - self.start).clamp(CLOSED_MS.0, CLOSED_MS.1);
         let middle = self.start + (self.end - self.start).min(samples(CLOSED_MS.1)) / 2;
         let half = samples(length / 2.0);
-        let held = Self { start: middle.saturating_sub(half), end: middle + half, ..*self };
+        let held = Self { start: middle.saturating_sub(half), end: middle.saturating_add(half), ..*self };
         held.ramp(at, (CLOSING_MS, 0.0), (0.0, CLOSING_MS))
     }
 
@@ -243,4 +243,121 @@ fn ms(samples: u64) -> f32 {
 fn smooth(t: f32) -> f32 {
     let t = t.clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PICTURE: u64 = 640;
+
+    /// Phonemes of so many milliseconds each.
+    fn said(spoken: &[(char, u32)]) -> Timeline {
+        let mut start = 0;
+        let phonemes: Vec<_> = spoken
+            .iter()
+            .map(|&(symbol, ms)| {
+                let p = Phoneme { symbol, start, len: ms * 16 };
+                start += p.len;
+                p
+            })
+            .collect();
+        let mut timeline = Timeline::default();
+        timeline.cue(16_000, &phonemes);
+        timeline
+    }
+
+    fn share(timeline: &Timeline, at: u64, viseme: Viseme) -> f32 {
+        timeline.mouth(at).shares[viseme as usize]
+    }
+
+    #[test]
+    fn lips_close_in_some_picture_for_every_bilabial_at_every_phase() {
+        for bilabial in ['p', 'b', 'm'] {
+            for ms in [25, 40, 60, 100] {
+                let timeline = said(&[('ɑ', 90), (bilabial, ms), ('O', 90), ('s', 70)]);
+                for phase in 0..PICTURE {
+                    let pictures = (0..60).map(|n| share(&timeline, 14_000 + phase + n * PICTURE, Viseme::PP));
+                    assert!(pictures.fold(0.0, f32::max) >= 0.95, "{bilabial} of {ms} ms at phase {phase}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn teeth_touch_the_lip_for_f_and_v() {
+        let timeline = said(&[('O', 80), ('v', 50), ('ə', 50)]);
+        assert!((16_000..20_000).map(|at| share(&timeline, at, Viseme::FF)).fold(0.0, f32::max) >= 0.95);
+    }
+
+    #[test]
+    fn shares_add_up_to_one_and_never_jump() {
+        let timeline = said(&[(' ', 50), ('h', 40), ('ə', 60), ('l', 50), ('ˈ', 50), ('O', 140), (',', 200), ('s', 80), ('ˈ', 30), ('A', 90), ('ʃ', 70), ('W', 120), ('t', 50), ('.', 300)]);
+        let mut before = timeline.mouth(10_000);
+        for at in (10_160..45_000).step_by(160) {
+            let now = timeline.mouth(at);
+            assert!((now.shares.iter().sum::<f32>() - 1.0).abs() < 1e-4, "{at}: {now:?}");
+            assert!(now.shares.iter().chain(&now.sizes).all(|v| (0.0..=1.0 + 1e-4).contains(v)), "{at}: {now:?}");
+            for v in 0..VISEMES {
+                // 10 ms; a whole change takes at least 40.
+                assert!((now.shares[v] - before.shares[v]).abs() < 0.3, "viseme {v} jumps at {at}");
+            }
+            before = now;
+        }
+    }
+
+    #[test]
+    fn the_mouth_rests_in_pauses_and_opens_before_the_sound() {
+        let timeline = said(&[('ɑ', 200), (',', 400), ('ɑ', 200)]);
+        assert!(share(&timeline, 16_000 + 16 * 400, Viseme::Sil) > 0.95);
+        assert!(share(&timeline, 16_000 - 16 * 30, Viseme::Aa) > 0.1);
+        assert!(share(&timeline, 16_000 + 16 * 100, Viseme::Aa) > 0.9);
+    }
+
+    #[test]
+    fn lips_round_earlier_than_they_spread() {
+        let (round, wide) = (said(&[('u', 100)]), said(&[('i', 100)]));
+        let before = 16_000 - 16 * 60;
+        assert!(share(&round, before, Viseme::Ou) > share(&wide, before, Viseme::Ih) + 0.1);
+    }
+
+    #[test]
+    fn after_a_cut_the_mouth_is_shut_within_200_ms() {
+        let mut timeline = said(&[('ɑ', 3_000)]);
+        timeline.cut(32_000);
+        assert!(share(&timeline, 32_000 - 800, Viseme::Aa) > 0.9);
+        assert!(share(&timeline, 32_000 + 3_200, Viseme::Sil) > 0.99);
+    }
+
+    #[test]
+    fn a_cut_leaves_nothing_of_what_was_cued_later() {
+        let mut timeline = said(&[('ɑ', 100)]);
+        timeline.cue(64_000, &[Phoneme { symbol: 'ɑ', start: 0, len: 1_600 }]);
+        timeline.cut(40_000);
+        assert!(share(&timeline, 64_800, Viseme::Sil) > 0.99);
+    }
+
+    #[test]
+    fn stress_swells_on_the_stressed_vowel() {
+        let timeline = said(&[('ə', 100), ('b', 60), ('ˈ', 40), ('W', 120), ('t', 50)]);
+        assert!(timeline.emphasis(16_000 + 16 * 220) > 0.8);
+        assert!(timeline.emphasis(16_000 + 16 * 900) < 0.01);
+    }
+
+    #[test]
+    fn what_is_past_is_forgotten_and_what_is_cued_is_bounded() {
+        let mut timeline = said(&[('ɑ', 100)]);
+        timeline.forget_before(160_000);
+        assert!(timeline.sounds.is_empty());
+        let endless = vec![Phoneme { symbol: 'A', start: 0, len: 16 }; 10_000];
+        timeline.cue(u64::MAX - 5, &endless);
+        assert!(timeline.sounds.len() <= MAX_SOUNDS + 1);
+        timeline.mouth(0);
+    }
+
+    #[test]
+    fn a_stressed_long_vowel_opens_wider_than_a_short_weak_one() {
+        let size = |timeline: Timeline| timeline.mouth(16_800).sizes[Viseme::Aa as usize];
+        assert!(size(said(&[('ˈ', 20), ('ɑ', 130)])) > size(said(&[('ɑ', 60)])) + 0.2);
+    }
 }

@@ -7,6 +7,10 @@ mod error;
 mod folder;
 mod manifest;
 mod patch;
+#[cfg(test)]
+pub(in crate::render) mod synthetic;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
