@@ -9,8 +9,8 @@ from poses import ALL
 LIMIT_BYTES = 4_000_000
 # How far a node may land from its pixel.
 NODE_PX = .05
-# Mean difference between the rest patch and the head layer, in grey levels: what lossy WebP leaves.
-REST_LEVELS = 2.0
+# Mean difference between the rest patch and the head layer where it is seen, in grey levels.
+REST_LEVELS = .5
 
 
 def overlap(a, b):
@@ -59,7 +59,8 @@ def faults(folder):
     if p.flow('sil').any():
         yield 'sil.flow: the rest face moves'
     x0, y0, x1, y1 = p.box('sil')
-    level = np.abs(p.image('sil').astype(float) - p.head[y0:y1, x0:x1]).mean()
+    head = p.head[y0:y1, x0:x1].astype(float)
+    level = (np.abs(p.image('sil') - head).mean(2) * head[..., 3] / 255).mean()
     if level > REST_LEVELS:
         yield f'sil.webp: {level:.2f} grey levels from the head layer'
     rows, cols = p.grid.shape[:2]

@@ -37,8 +37,8 @@ def half(w):
 MOUTH = {
     **VISEMES,
     **{n + '_half': half(VISEMES[n]) for n in ('aa', 'E', 'oh')},
-    'smile': lr(mouthSmile=.48, mouthDimple=.12),
-    'smile_open': {'jawOpen': .10, **lr(mouthSmile=.55, mouthUpperUp=.35, mouthLowerDown=.22)},
+    'smile': lr(mouthSmile=.34, mouthStretch=.15, mouthDimple=.10),
+    'smile_open': {'jawOpen': .14, **lr(mouthSmile=.36, mouthStretch=.25, mouthUpperUp=.30, mouthLowerDown=.25)},
 }
 EYES = {
     **{f'blink_{p}': lr(eyeBlink=p / 100) for p in (25, 50, 75, 100)},
