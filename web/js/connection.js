@@ -21,6 +21,10 @@ const LIMIT_MS = { ice: 20_000, media: 20_000 };
 /** ICE `disconnected` often heals by itself within a second or two (Wi-Fi roaming). */
 const HEAL_MS = 3_000;
 
+/** The server sends 50 sound packets a second, also in silence: seconds without any mean that it is gone.
+ * ICE itself notices after five. */
+const SILENT_SECONDS = 2;
+
 /** Wait before try n: 0.5 s doubling to 5 s, ± 25 % so that many pages do not knock in step. */
 function backOff(attempt) {
   const base = Math.min(500 * 2 ** Math.max(attempt - 1, 0), 5_000);
@@ -41,6 +45,7 @@ export class Connection extends EventTarget {
   #generation = 0;
   #timers = new Set();
   #wasLive = false;
+  #silent = 0;
   #returnTo = null;
 
   constructor({ session, avatar, codec }) {
@@ -88,6 +93,13 @@ export class Connection extends EventTarget {
     this.#attempt = 0;
     this.#wasLive = true;
     this.#enter('live');
+  }
+
+  /** Told once a second: how many packets came. */
+  flowing(packets) {
+    this.#silent = packets > 0 ? 0 : this.#silent + 1;
+    if (this.live && this.#silent >= SILENT_SECONDS) this.#shaky();
+    if (this.phase === 'shaky' && packets > 0) this.#enter('live');
   }
 
   async #try() {
@@ -145,16 +157,17 @@ export class Connection extends EventTarget {
         if (this.phase === 'shaky') this.#enter('live');
       }
       if (pc.connectionState === 'failed') this.#lost('ice_failed');
-      if (pc.connectionState === 'disconnected') this.#shaky(mine);
+      if (pc.connectionState === 'disconnected') this.#shaky();
     });
   }
 
   /** Gives ICE a moment to heal, unless the server does not answer even by HTTP. */
-  async #shaky(mine) {
+  async #shaky() {
     if (!this.live) return;
+    const generation = this.#generation;
     this.#enter('shaky');
     this.#later(HEAL_MS, () => this.phase === 'shaky' && this.#lost('disconnected'));
-    if (!(await api.alive()) && mine() && this.phase === 'shaky') this.#lost('unreachable');
+    if (!(await api.alive()) && generation === this.#generation && this.phase === 'shaky') this.#lost('unreachable');
   }
 
   /** Answers a refusal: give up the wish that cannot be granted, or wait and ask again. */
@@ -215,6 +228,7 @@ export class Connection extends EventTarget {
   #drop() {
     this.#clearTimers();
     this.#generation += 1;
+    this.#silent = 0;
     if (this.#pc) this.#emit('closing', {});
     this.#pc?.close();
     this.#pc = null;

@@ -103,6 +103,7 @@ export class Log extends EventTarget {
     this.thinking(false);
     for (const { text } of [...this.#waiting]) this.undelivered(text);
     this.#turns.clear();
+    if (this.#list.lastElementChild?.className === 'divider') return;
     for (const item of this.#list.children) item.classList.add('past');
     const item = this.#add('divider', t(key));
     item.firstElementChild.dataset.i18n = key;

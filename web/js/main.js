@@ -229,6 +229,7 @@ function startAnew(gone) {
 stage.addEventListener('frame', () => connection.frameShown());
 meter.addEventListener('sample', ({ detail }) => {
   stats.sample = detail;
+  connection.flowing(detail.packets);
 });
 document.addEventListener('visibilitychange', () => keepAwake(connection.live));
 

@@ -73,6 +73,7 @@ export class Meter extends EventTarget {
       loss: lost > 0 ? lost / (lost + got) : 0,
       soundBuffer: sound,
       pictureBuffer: stay(now.video, before.video),
+      packets: since(now.pair, before.pair, 'packetsReceived') || got,
       freezes: now.video?.freezeCount ?? 0,
       frozen: since(now.video, before.video, 'freezeCount') > 0,
     };
