@@ -200,9 +200,11 @@ fn check(path: &Path, bytes: u64, sha256: &str) -> Result<(), Error> {
         let (found, wanted) = (format!("{size} bytes"), format!("{bytes}"));
         return Err(Error::Damaged { path: path.into(), found, wanted });
     }
-    let found = File::open(path)
-        .and_then(|file| hash(file, &mut io::sink()))
-        .map_err(|source| Error::Io { doing: "reading", path: path.into(), source })?;
+    let found = File::open(path).and_then(|file| hash(file, &mut io::sink())).map_err(|source| Error::Io {
+        doing: "reading",
+        path: path.into(),
+        source,
+    })?;
     if found != sha256 {
         return Err(Error::Damaged { path: path.into(), found: format!("sha256 {found}"), wanted: sha256.into() });
     }

@@ -231,7 +231,8 @@ fn squeeze(text: &str) -> String {
             ' ' | '\n' => {
                 let (next, after) = (rest.chars().next(), rest.chars().nth(1));
                 // No space before a mark that closes; ".5" and ".net" begin a word.
-                let closes = next.is_some_and(|n| ",;!?".contains(n)) || (next == Some('.') && after.is_none_or(|a| a == ' '));
+                let closes =
+                    next.is_some_and(|n| ",;!?".contains(n)) || (next == Some('.') && after.is_none_or(|a| a == ' '));
                 if !out.ends_with(' ') && !closes {
                     out.push(' ');
                 }

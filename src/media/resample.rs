@@ -22,7 +22,7 @@ pub struct ResampleError {
 /// its width and what lies above comes through under -50 dB, which keeps sibilants from folding.
 const FILTER_SIZE: &str = "64";
 
-/// A band-limited, stateful change of sample rate (FFmpeg's `libswresample`).
+/// A band-limited, stateful change of sample rate (`libswresample`).
 pub struct Resampler {
     swr: Context,
     in_hz: u32,
@@ -39,16 +39,9 @@ impl Resampler {
         options.set("cutoff", "0.95");
         options.set("exact_rational", "1");
         let mono = ChannelLayout::MONO;
-        let swr = Context::get_with(
-            Sample::F32(Type::Packed),
-            mono,
-            in_hz,
-            Sample::F32(Type::Packed),
-            mono,
-            out_hz,
-            options,
-        )
-        .map_err(|source| ResampleError { in_hz, out_hz, source })?;
+        let swr =
+            Context::get_with(Sample::F32(Type::Packed), mono, in_hz, Sample::F32(Type::Packed), mono, out_hz, options)
+                .map_err(|source| ResampleError { in_hz, out_hz, source })?;
         Ok(Self { swr, in_hz, out_hz, pushed: 0, pulled: 0 })
     }
 
@@ -68,9 +61,7 @@ impl Resampler {
         input.plane_mut::<f32>(0)[..samples.len()].copy_from_slice(samples);
         self.pushed += samples.len() as u64;
         let mut output = self.room_for(samples.len());
-        self.swr
-            .run(&input, &mut output)
-            .expect("formats are fixed at construction and the output has room");
+        self.swr.run(&input, &mut output).expect("formats are fixed at construction and the output has room");
         self.take(&output, u64::MAX)
     }
 
@@ -142,12 +133,10 @@ mod tests {
     fn tone_and_rest(x: &[i16], hz: f32, rate_hz: u32) -> (f32, f32) {
         let n = x.len() as f32;
         let angle = |i: usize| TAU * hz * i as f32 / rate_hz as f32;
-        let part = |f: fn(f32) -> f32| {
-            2.0 / n * x.iter().enumerate().map(|(i, &s)| f32::from(s) * f(angle(i))).sum::<f32>()
-        };
+        let part = |f: fn(f32) -> f32| 2.0 / n * x.iter().enumerate().map(|(i, &s)| f32::from(s) * f(angle(i))).sum::<f32>();
         let (a, b) = (part(f32::sin), part(f32::cos));
         let rest = x.iter().enumerate().map(|(i, &s)| (f32::from(s) - a * angle(i).sin() - b * angle(i).cos()).powi(2));
-        ((a * a + b * b) / 2.0, rest.sum::<f32>() / n)
+        (f32::midpoint(a * a, b * b), rest.sum::<f32>() / n)
     }
 
     #[test]

@@ -23,26 +23,26 @@ impl Report {
     /// Shows one event.
     pub(super) fn tell(&mut self, event: &Event<'_>) {
         match event {
-            Event::Present { model } => self.line(&format!("{model}: present")),
+            Event::Present { model } => Self::line(&format!("{model}: present")),
             Event::Downloading { package, bytes } => {
                 let text = format!("downloading {package} ({})", HumanBytes(*bytes));
                 if self.terminal {
                     self.spinner = Some(spinner(text));
                 } else {
-                    self.line(&text);
+                    Self::line(&text);
                 }
             }
             Event::Downloaded { package } => {
                 if let Some(spinner) = self.spinner.take() {
                     spinner.finish_and_clear();
                 }
-                self.line(&format!("downloaded {package}"));
+                Self::line(&format!("downloaded {package}"));
             }
-            Event::Placed { file } => self.line(&format!("placed {}", file.display())),
+            Event::Placed { file } => Self::line(&format!("placed {}", file.display())),
         }
     }
 
-    fn line(&mut self, text: &str) {
+    fn line(text: &str) {
         // A closed pipe must not stop the fetching.
         let _ = writeln!(std::io::stderr(), "{text}");
     }

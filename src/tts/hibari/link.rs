@@ -27,9 +27,8 @@ pub(super) fn spelled(word: &str) -> Option<String> {
 fn is_host(word: &str) -> bool {
     let host = word.split('/').next().unwrap_or(word);
     let parts: Vec<&str> = host.split('.').collect();
-    let named = |p: &&str| !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     parts.len() >= 2
-        && parts.iter().all(|p| named(&p))
+        && parts.iter().all(|p| !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
         && parts[parts.len() - 2].len() >= 2
         && parts[0].chars().any(|c| c.is_ascii_alphabetic())
         && TOP_LEVEL.contains(parts.last().expect("two parts at least"))

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use rten::ThreadPool;
 use tokio::sync::Semaphore;
 
 use super::{Error, TextToSpeech};
@@ -18,6 +17,7 @@ use crate::media::Speech;
 use model::AcousticModel;
 use phonemes::{Phonemizer, SpokenWord};
 use synthesis::Synthesis;
+use threads::Threads;
 use timing::Token;
 use unknown::UnknownWords;
 
@@ -28,6 +28,7 @@ mod numeric;
 mod phonemes;
 mod synthesis;
 mod tables;
+mod threads;
 mod timing;
 mod unknown;
 mod written;
@@ -138,9 +139,7 @@ struct Voice {
 
 impl Voice {
     fn load(dir: &Path) -> Result<Self, Error> {
-        // One thread a run: two runs and the encoders already fill a small machine, and the model
-        // gains little from more (22 ms on one, 17 ms on two idle ones).
-        let threads = Arc::new(ThreadPool::with_num_threads(1));
+        let threads = Arc::new(Threads::default());
         let vocabulary = dir.join("vocab.json");
         let ids = std::fs::read(&vocabulary)
             .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
@@ -213,9 +212,9 @@ fn chunks(clause: &str) -> Vec<&str> {
     let mut rest = clause;
     while rest.len() > LONGEST_TEXT {
         let limit = rest.floor_char_boundary(LONGEST_TEXT);
-        let cut = rest[..limit].rfind(char::is_whitespace).map_or(limit, |at| {
-            at + rest[at..].chars().next().map_or(1, char::len_utf8)
-        });
+        let cut = rest[..limit]
+            .rfind(char::is_whitespace)
+            .map_or(limit, |at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
         let (head, tail) = rest.split_at(cut);
         out.push(head);
         rest = tail;

@@ -6,8 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rten::{Model, NodeId, RunOptions, ThreadPool, Value};
+use rten::{Model, NodeId, Value};
 
+use super::threads::Threads;
 use crate::tts::Error;
 
 /// Frequency bins of a frame: 1200-point transform at 24 kHz, 20 Hz apart.
@@ -42,25 +43,18 @@ pub(super) struct AcousticModel {
     model: Model,
     inputs: [NodeId; 2],
     outputs: [NodeId; 7],
-    threads: Arc<ThreadPool>,
+    threads: Arc<Threads>,
 }
 
 impl AcousticModel {
     /// Loads the graph at `path`; its operators run on `threads`.
-    pub(super) fn load(path: &Path, threads: Arc<ThreadPool>) -> Result<Self, Error> {
+    pub(super) fn load(path: &Path, threads: Arc<Threads>) -> Result<Self, Error> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Load { path: path.into(), source };
         let model = Model::load_file(path).map_err(|e| failed(Box::new(e)))?;
         let node = |name: &str| model.node_id(name).map_err(|e| failed(Box::new(e)));
         let inputs = [node("ids")?, node("speed")?];
-        let outputs = [
-            node("lh")?,
-            node("theta")?,
-            node("ln")?,
-            node("lr")?,
-            node("phi")?,
-            node("f0")?,
-            node(DURATIONS_NODE)?,
-        ];
+        let outputs =
+            [node("lh")?, node("theta")?, node("ln")?, node("lr")?, node("phi")?, node("f0")?, node(DURATIONS_NODE)?];
         Ok(Self { model, inputs, outputs, threads })
     }
 
@@ -69,9 +63,10 @@ impl AcousticModel {
         let ids = Value::from_shape(&[1, ids.len()], ids.to_vec()).expect("the shape is the vector's own");
         let speed = Value::from_shape(&[1], vec![1.0_f32]).expect("one element");
         let inputs = vec![(self.inputs[0], ids.into()), (self.inputs[1], speed.into())];
-        let options = RunOptions::default().with_thread_pool(Some(self.threads.clone()));
-        let [lh, theta, ln, lr, phi, f0, durations] =
-            self.model.run_n(inputs, self.outputs, Some(options)).map_err(|e| failed(Box::new(e)))?;
+        let [lh, theta, ln, lr, phi, f0, durations] = self
+            .threads
+            .with(|options| self.model.run_n(inputs, self.outputs, Some(options)))
+            .map_err(|e| failed(Box::new(e)))?;
         Ok(Frames {
             harmonic: floats(lh)?,
             harmonic_phase: floats(theta)?,
@@ -86,10 +81,8 @@ impl AcousticModel {
 
 /// The elements of an output, whatever its shape: batch is always one.
 fn floats(value: Value) -> Result<Vec<f32>, Error> {
-    value
-        .into_tensor::<f32>()
-        .map(|tensor| tensor.into_data())
-        .ok_or_else(|| failed("an output is not of f32".into()))
+    let tensor = value.into_tensor::<f32>().ok_or_else(|| failed("an output is not of f32".into()))?;
+    Ok(tensor.into_data())
 }
 
 fn failed(source: Box<dyn std::error::Error + Send + Sync>) -> Error {

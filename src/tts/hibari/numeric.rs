@@ -44,8 +44,18 @@ impl<'a> Amount<'a> {
         let mut rest = core;
         let mut sign = None;
         for (mark, word) in [
-            ("-", "minus"), ("−", "minus"), ("+", "plus"), ("±", "plus or minus"), ("~", "about"), ("≈", "about"),
-            ("<", "less than"), (">", "more than"), ("#", "number"), ("№", "number"), ("'", ""), ("’", ""),
+            ("-", "minus"),
+            ("−", "minus"),
+            ("+", "plus"),
+            ("±", "plus or minus"),
+            ("~", "about"),
+            ("≈", "about"),
+            ("<", "less than"),
+            (">", "more than"),
+            ("#", "number"),
+            ("№", "number"),
+            ("'", ""),
+            ("’", ""),
         ] {
             if let Some(after) = rest.strip_prefix(mark) {
                 (sign, rest) = (Some(word), after);
@@ -62,7 +72,10 @@ impl<'a> Amount<'a> {
         let (head, mut rest) = leading_digits(rest);
         let mut whole = head.to_owned();
         let mut grouped = false;
-        while !whole.is_empty() && let Some(group) = rest.strip_prefix(',').map(leading_digits) && group.0.len() == 3 {
+        while !whole.is_empty()
+            && let Some(group) = rest.strip_prefix(',').map(leading_digits)
+            && group.0.len() == 3
+        {
             whole.push_str(group.0);
             rest = group.1;
             grouped = true;
@@ -90,7 +103,8 @@ impl<'a> Amount<'a> {
             whole(&self.whole)
         };
         if let Some(fraction) = self.fraction {
-            out = format!("{out} point {}", digits(fraction)).trim_start().to_owned();
+            out.push_str(if out.is_empty() { "point " } else { " point " });
+            out.push_str(&digits(fraction));
         }
         out
     }
@@ -197,8 +211,8 @@ fn after_number(near: Near<'_>) -> Option<String> {
         _ => {}
     }
     let amount = Amount::parse(before).filter(|a| a.rest.is_empty())?;
-    if let Some(units) = amount.money {
-        return is_scale_word(core).then(|| format!("{core} {}", units[1]));
+    if let Some([_, many, ..]) = amount.money {
+        return is_scale_word(core).then(|| format!("{core} {many}"));
     }
     let (one, many) = find(UNITS, core)?;
     Some(if amount.is_one() { one } else { many }.into())
@@ -263,7 +277,11 @@ fn date(core: &str) -> Option<String> {
     let (y, m, d) = match (&iso[..], &us[..]) {
         (&[y, m, d], _) if y.len() == 4 && m.len() == 2 && d.len() == 2 => (y, m, d),
         (_, &[m, d, y]) if y.len() == 4 && m.len() <= 2 && d.len() <= 2 => {
-            if number_of(m)? > 12 { (y, d, m) } else { (y, m, d) }
+            if number_of(m)? > 12 {
+                (y, d, m)
+            } else {
+                (y, m, d)
+            }
         }
         _ => return None,
     };
@@ -277,8 +295,8 @@ fn phone(core: &str) -> Option<String> {
     let number = core.strip_prefix('+').unwrap_or(core);
     let parts: Vec<&str> = number.split('-').collect();
     let lengths: Vec<usize> = parts.iter().map(|p| p.len()).collect();
-    let is_phone = parts.iter().all(|p| number_of(p).is_some())
-        && matches!(lengths[..], [3, 4] | [3, 3, 4] | [1, 3, 3, 4] | [2, 3, 3, 4] | [3, 4, 4]);
+    let is_phone =
+        parts.iter().all(|p| number_of(p).is_some()) && matches!(lengths[..], [3, 4] | [3, 3 | 4, 4] | [1 | 2, 3, 3, 4]);
     let plus = if number.len() < core.len() { "plus " } else { "" };
     is_phone.then(|| plus.to_owned() + &parts.iter().map(|p| digits(p)).collect::<Vec<_>>().join(", "))
 }

@@ -42,8 +42,7 @@ pub(super) struct Synthesis {
 impl Synthesis {
     pub(super) fn new() -> Self {
         let mut planner = RealFftPlanner::new();
-        let window =
-            (0..N_FFT).map(|i| 0.5 - 0.5 * (2.0 * PI * i as f32 / N_FFT as f32).cos()).collect();
+        let window = (0..N_FFT).map(|i| 0.5 - 0.5 * (2.0 * PI * i as f32 / N_FFT as f32).cos()).collect();
         Self { forward: planner.plan_fft_forward(N_FFT), inverse: planner.plan_fft_inverse(N_FFT), window }
     }
 
@@ -64,9 +63,7 @@ impl Synthesis {
             for (i, sample) in time.iter_mut().enumerate() {
                 *sample = mirrored(&excitation, start + i as isize) * self.window[i] * (4.0 / N_FFT as f32);
             }
-            self.forward
-                .process_with_scratch(&mut time, &mut spectrum, &mut scratch)
-                .expect("buffers are the plan's own");
+            self.forward.process_with_scratch(&mut time, &mut spectrum, &mut scratch).expect("buffers are the plan's own");
             for (bin, s) in spectrum.iter_mut().enumerate() {
                 let at = bin * count + frame;
                 let turned = Complex32::from_polar(level(frames.harmonic[at]), PI * frames.harmonic_phase[at].tanh());

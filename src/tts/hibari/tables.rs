@@ -9,7 +9,17 @@ pub(super) fn find<T: Copy>(table: &[(&str, T)], key: &str) -> Option<T> {
 }
 
 pub(super) const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -20,6 +30,7 @@ pub(super) fn month(word: &str) -> Option<usize> {
 }
 
 /// Short forms that stand before a name, with or without a full stop.
+#[rustfmt::skip]
 pub(super) const TITLES: &[(&str, &str)] = &[
     ("Mr", "Mister"), ("Mrs", "Missus"), ("Ms", "Miz"), ("Dr", "Doctor"), ("Prof", "Professor"), ("St", "Saint"),
     ("Mt", "Mount"), ("Ft", "Fort"), ("Gen", "General"), ("Gov", "Governor"), ("Sen", "Senator"),
@@ -29,6 +40,7 @@ pub(super) const TITLES: &[(&str, &str)] = &[
 ];
 
 /// Short forms that end in a full stop.
+#[rustfmt::skip]
 pub(super) const DOTTED: &[(&str, &str)] = &[
     ("Jr", "Junior"), ("Sr", "Senior"), ("St", "Street"), ("Ave", "Avenue"), ("Blvd", "Boulevard"), ("Rd", "Road"),
     ("Ln", "Lane"), ("Hwy", "Highway"), ("Apt", "Apartment"), ("Bldg", "Building"), ("Ltd", "Limited"),
@@ -42,6 +54,7 @@ pub(super) const DOTTED: &[(&str, &str)] = &[
 ];
 
 /// Short forms without a full stop.
+#[rustfmt::skip]
 pub(super) const PLAIN: &[(&str, &str)] = &[
     ("vs", "versus"), ("w/", "with"), ("w/o", "without"), ("aka", "also known as"), ("AKA", "also known as"),
     ("BTW", "by the way"), ("IMO", "in my opinion"), ("TBD", "to be determined"),
@@ -49,6 +62,7 @@ pub(super) const PLAIN: &[(&str, &str)] = &[
 ];
 
 /// What follows a number: singular and plural. Case counts.
+#[rustfmt::skip]
 pub(super) const UNITS: &[(&str, (&str, &str))] = &[
     ("m", ("meter", "meters")), ("km", ("kilometer", "kilometers")), ("cm", ("centimeter", "centimeters")),
     ("mm", ("millimeter", "millimeters")), ("µm", ("micrometer", "micrometers")), ("nm", ("nanometer", "nanometers")),
@@ -77,6 +91,7 @@ pub(super) const UNITS: &[(&str, (&str, &str))] = &[
 ];
 
 /// Money written before its amount: unit and hundredth, each singular and plural.
+#[rustfmt::skip]
 pub(super) const MONEY: &[(&str, [&str; 4])] = &[
     ("$", ["dollar", "dollars", "cent", "cents"]), ("US$", ["dollar", "dollars", "cent", "cents"]),
     ("£", ["pound", "pounds", "penny", "pence"]), ("€", ["euro", "euros", "cent", "cents"]),
@@ -85,6 +100,7 @@ pub(super) const MONEY: &[(&str, [&str; 4])] = &[
 ];
 
 /// Powers of ten in words and as letters after an amount.
+#[rustfmt::skip]
 pub(super) const SCALES: &[(&str, &str)] = &[
     ("hundred", "hundred"), ("thousand", "thousand"), ("million", "million"), ("billion", "billion"),
     ("trillion", "trillion"), ("k", "thousand"), ("K", "thousand"), ("M", "million"), ("m", "million"),
@@ -92,6 +108,7 @@ pub(super) const SCALES: &[(&str, &str)] = &[
 ];
 
 /// Signs inside or instead of words.
+#[rustfmt::skip]
 pub(super) const SIGNS: &[(char, &str)] = &[
     ('&', "and"), ('+', "plus"), ('=', "equals"), ('@', "at"), ('%', "percent"), ('<', "less than"),
     ('>', "greater than"), ('~', "about"), ('≈', "about"), ('≤', "at most"), ('≥', "at least"), ('°', "degrees"),
@@ -103,6 +120,7 @@ pub(super) const SIGNS: &[(char, &str)] = &[
 ];
 
 /// Words after which a Roman numeral counts: "Chapter IV".
+#[rustfmt::skip]
 pub(super) const COUNTED: &[&str] = &[
     "Chapter", "chapter", "Part", "part", "Act", "Scene", "Section", "section", "Volume", "volume", "Book", "book",
     "Phase", "phase", "Article", "article", "War", "Mark", "Type", "type", "Level", "level", "Stage", "stage",
@@ -110,6 +128,7 @@ pub(super) const COUNTED: &[&str] = &[
 ];
 
 /// Names after which a Roman numeral ranks: "Henry VIII".
+#[rustfmt::skip]
 pub(super) const RANKED: &[&str] = &[
     "Pope", "King", "Queen", "Henry", "Louis", "Edward", "George", "William", "Charles", "James", "Richard",
     "Elizabeth", "Napoleon", "Pius", "Benedict", "Leo", "Paul", "Ramses", "Frederick", "Philip", "Alexander",

@@ -111,11 +111,8 @@ fn timed_words(words: &[SpokenWord], spans: &[Span], phonemes: &[Phoneme]) -> Ve
     let mut out = Vec::with_capacity(words.len());
     let mut heard_until = 0;
     for (index, word) in words.iter().enumerate() {
-        let mut sounds = spans
-            .iter()
-            .zip(phonemes)
-            .filter(|(s, _)| s.token.word == index && is_sound(s.token.symbol))
-            .map(|(_, p)| p);
+        let mut sounds =
+            spans.iter().zip(phonemes).filter(|(s, _)| s.token.word == index && is_sound(s.token.symbol)).map(|(_, p)| p);
         let first = sounds.next();
         let last = sounds.next_back().or(first);
         // A word without sound, a lone dash, takes no time after the word before it.
@@ -158,10 +155,8 @@ mod tests {
     use super::*;
 
     fn say(clause: &[(&str, &str)], durations: &[u32]) -> Speech {
-        let words: Vec<SpokenWord> = clause
-            .iter()
-            .map(|&(text, phonemes)| SpokenWord { text: text.into(), phonemes: phonemes.into() })
-            .collect();
+        let words: Vec<SpokenWord> =
+            clause.iter().map(|&(text, phonemes)| SpokenWord { text: text.into(), phonemes: phonemes.into() }).collect();
         let tokens: Vec<Token> = words
             .iter()
             .enumerate()

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use misaki_rs::fallback::{Fallback, FallbackError};
-use rten::{Model, NodeId, RunOptions, ThreadPool, Value};
+use rten::{Model, NodeId, Value};
 use serde::Deserialize;
 
+use super::threads::Threads;
 use crate::tts::Error;
 
 /// The alphabets beside the network, `oov.json`.
@@ -35,12 +36,12 @@ pub(super) struct UnknownWords {
     ids: HashMap<char, i32>,
     phonemes: Vec<char>,
     longest: usize,
-    threads: Arc<ThreadPool>,
+    threads: Arc<Threads>,
 }
 
 impl UnknownWords {
     /// Loads `oov.onnx` and `oov.json` from `dir`.
-    pub(super) fn load(dir: &Path, threads: Arc<ThreadPool>) -> Result<Self, Error> {
+    pub(super) fn load(dir: &Path, threads: Arc<Threads>) -> Result<Self, Error> {
         let json = dir.join("oov.json");
         let alphabets: Alphabets = std::fs::read(&json)
             .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
@@ -62,11 +63,10 @@ impl UnknownWords {
             return Ok(String::new());
         }
         let input = Value::from_shape(&[1, ids.len()], ids).expect("the shape is the vector's own");
-        let options = RunOptions::default().with_thread_pool(Some(self.threads.clone()));
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Run { model: "oov", source };
         let [out] = self
-            .model
-            .run_n(vec![(self.input, input.into())], [self.output], Some(options))
+            .threads
+            .with(|options| self.model.run_n(vec![(self.input, input.into())], [self.output], Some(options)))
             .map_err(|e| failed(Box::new(e)))?;
         let out = out.into_tensor::<i32>().ok_or_else(|| failed("the output is not of ids".into()))?.into_data();
         let mut previous = 0;
