@@ -5,14 +5,15 @@ import numpy as np
 from mathutils import Vector
 
 COLS = ROWS = 49
-# How far up the neck its share of the head's rotation grows to all of it, in decimetres.
-NECK_SPAN = .75
+# The neck begins to turn this far below the eyes and is all head this much higher (decimetres): still at the collar, or it
+# slides along it; rigid from the chin upwards.
+NECK_BASE, NECK_SPAN = 1.62, .72
 
 
 def neck(fig):
     """Pivot of the head's rotation and where the neck begins to turn."""
     pivot = np.array([0, fig.ec[1] - 1.75, fig.ec[2] - 1.25])
-    return {'pivot': [round(float(x), 5) for x in pivot], 'base_y': round(float(pivot[1] - .15), 5), 'span': NECK_SPAN}
+    return {'pivot': [round(float(x), 5) for x in pivot], 'base_y': round(float(fig.ec[1] - NECK_BASE), 5), 'span': NECK_SPAN}
 
 
 def points(stage, bvh):

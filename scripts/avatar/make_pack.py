@@ -50,12 +50,14 @@ def boxes(surf):
 
 
 def underlay(body, head, front):
-    """The back layer: body over the background. Inside the collar it is black, for the neck keeps the light out; a copy of
-    the resting neck is put there, so that a turning neck uncovers skin."""
+    """The back layer: body over the background. Inside the collar it is black, for the neck keeps the light out; skin in
+    shadow is put there, blurred, so that a turning neck uncovers neither a hole nor its own double."""
     back = look.over(body, look.background(SIZE)).astype(float)
     dark = np.clip((56 - back.max(2)) / 24, 0, 1)
-    k = (cv2.GaussianBlur(cv2.dilate(dark, np.ones((5, 5))), (0, 0), 1.5) * (body[..., 3] / 255.) * (head[..., 3] / 255.) * (1 - front[..., 3] / 255.))[..., None]
-    return (back * (1 - k) + head[..., :3] * k).round().astype(np.uint8)
+    k = (cv2.GaussianBlur(cv2.dilate(dark, np.ones((5, 5))), (0, 0), 1.5) * (body[..., 3] / 255.) * (1 - front[..., 3] / 255.))[..., None]
+    alpha = head[..., 3:] / 255.
+    skin = cv2.GaussianBlur(head[..., :3] * alpha, (0, 0), 5) / (cv2.GaussianBlur(alpha, (0, 0), 5)[..., None] + .02)
+    return (back * (1 - k) + .42 * skin * k).round().astype(np.uint8)
 
 
 def settled(patch, rest, cover):
@@ -89,7 +91,7 @@ class Renders:
 def crop(im, size):
     """Head and shoulders for the picker."""
     s = im.shape[0]
-    x0, y0, w = int(s * .18), int(s * .02), int(s * .64)
+    x0, y0, w = int(s * .11), int(s * .03), int(s * .78)
     return cv2.resize(im[y0:y0 + w, x0:x0 + w], (size, size), interpolation=cv2.INTER_AREA)
 
 
