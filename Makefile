@@ -26,7 +26,7 @@ test: setup setup-test check
 	./target/debug/visavis models fetch
 	cargo nextest run --locked --features testing || exit 1
 	cargo test --locked --doc
-	node --test --test-concurrency=1 tests/browser/
+	node --test --test-concurrency=1 tests/e2e/
 
 setup-test:
 	@scripts/install.sh $(APT_TEST)

@@ -13,7 +13,7 @@ const FPS: i32 = 25;
 #[derive(Clone)]
 pub(super) struct Settings {
     /// `FFmpeg`'s name of the encoder.
-    pub encoder: &'static str,
+    pub name: &'static str,
     /// Its private options.
     pub options: &'static [(&'static str, &'static str)],
     /// Whether it follows a new `bit_rate` while running; if not, it is opened afresh.
@@ -25,7 +25,7 @@ pub(super) struct Settings {
 
 pub(super) struct Encoder {
     settings: Settings,
-    encoder: encoder::video::Encoder,
+    video: encoder::video::Encoder,
     frame: frame::Video,
     packet: Packet,
     pts: i64,
@@ -33,13 +33,13 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn open(settings: Settings) -> Result<Self, Error> {
-        let encoder = open(&settings)?;
+        let video = open(&settings)?;
         let frame = frame::Video::new(Pixel::YUV420P, settings.width, settings.height);
-        Ok(Self { settings, encoder, frame, packet: Packet::empty(), pts: 0 })
+        Ok(Self { settings, video, frame, packet: Packet::empty(), pts: 0 })
     }
 
     fn failed(&self, source: ffmpeg_next::Error) -> Error {
-        Error::Ffmpeg { encoder: self.settings.encoder, source }
+        Error::Ffmpeg { encoder: self.settings.name, source }
     }
 }
 
@@ -58,13 +58,13 @@ impl VideoEncoder for Encoder {
         self.frame.set_pts(Some(self.pts));
         self.pts += 1;
         self.frame.set_kind(if keyframe { picture::Type::I } else { picture::Type::None });
-        self.encoder.send_frame(&self.frame).map_err(|e| self.failed(e))?;
-        match self.encoder.receive_packet(&mut self.packet) {
+        self.video.send_frame(&self.frame).map_err(|e| self.failed(e))?;
+        match self.video.receive_packet(&mut self.packet) {
             Ok(()) => Ok(CodedPicture {
                 data: Bytes::copy_from_slice(self.packet.data().unwrap_or_default()),
                 keyframe: self.packet.is_key(),
             }),
-            Err(ffmpeg_next::Error::Other { .. }) => Err(Error::NoPicture(self.settings.encoder)),
+            Err(ffmpeg_next::Error::Other { .. }) => Err(Error::NoPicture(self.settings.name)),
             Err(e) => Err(self.failed(e)),
         }
     }
@@ -75,9 +75,9 @@ impl VideoEncoder for Encoder {
         }
         self.settings.bits_per_second = bits_per_second;
         if self.settings.follows_bitrate {
-            set_rate(&mut self.encoder, bits_per_second);
+            set_rate(&mut self.video, bits_per_second);
         } else {
-            self.encoder = open(&self.settings)?;
+            self.video = open(&self.settings)?;
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ impl VideoEncoder for Encoder {
 }
 
 fn open(settings: &Settings) -> Result<encoder::video::Encoder, Error> {
-    let name = settings.encoder;
+    let name = settings.name;
     let failed = |source| Error::Ffmpeg { encoder: name, source };
     let found = encoder::find_by_name(name).ok_or(Error::NoEncoder(name))?;
     let mut video = codec::context::Context::new_with_codec(found).encoder().video().map_err(failed)?;

@@ -16,5 +16,5 @@ const OPTIONS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn open(width: u32, height: u32, bits_per_second: u32) -> Result<Encoder, Error> {
-    Encoder::open(Settings { encoder: "libx264", options: OPTIONS, follows_bitrate: true, width, height, bits_per_second })
+    Encoder::open(Settings { name: "libx264", options: OPTIONS, follows_bitrate: true, width, height, bits_per_second })
 }

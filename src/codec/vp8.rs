@@ -20,5 +20,5 @@ const OPTIONS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn open(width: u32, height: u32, bits_per_second: u32) -> Result<Encoder, Error> {
-    Encoder::open(Settings { encoder: "libvpx", options: OPTIONS, follows_bitrate: false, width, height, bits_per_second })
+    Encoder::open(Settings { name: "libvpx", options: OPTIONS, follows_bitrate: false, width, height, bits_per_second })
 }

@@ -37,7 +37,7 @@ impl Failure {
     }
 
     /// Whatever poem itself refuses: unknown routes, wrong verbs, bodies that do not fit.
-    pub(super) fn from_poem(error: poem::Error) -> Self {
+    pub(super) fn from_poem(error: &poem::Error) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return failure.clone();
         }

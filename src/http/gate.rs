@@ -103,7 +103,7 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
                 return Err(Failure::new(StatusCode::FORBIDDEN, "foreign_origin", msg));
             }
             take_body(&mut request, &path).await?;
-            endpoint.call(request).await.map_err(Failure::from_poem)
+            endpoint.call(request).await.map_err(|error| Failure::from_poem(&error))
         };
         match handled.instrument(span.clone()).await {
             Ok(response) => response,

@@ -16,7 +16,7 @@ pub(super) fn healthz() -> Json<Value> {
 
 /// 503 while no session would be taken, and why.
 #[handler]
-pub(super) fn readyz(app: Data<&Arc<App>>) -> Response {
+pub(super) fn readyz(Data(app): Data<&Arc<App>>) -> Response {
     let registry = &app.shared.registry;
     let (taken, max) = registry.occupancy();
     let mut reasons = Vec::new();
@@ -31,8 +31,8 @@ pub(super) fn readyz(app: Data<&Arc<App>>) -> Response {
 }
 
 #[handler]
-pub(super) fn metrics(request: &Request, app: Data<&Arc<App>>) -> Result<Response, Failure> {
-    require_admin(request, &app)?;
+pub(super) fn metrics(request: &Request, Data(app): Data<&Arc<App>>) -> Result<Response, Failure> {
+    require_admin(request, app)?;
     let text = app.metrics.render();
     Ok(text.with_header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8").into_response())
 }

@@ -18,7 +18,7 @@ use super::{App, Failure};
 use crate::session::State;
 
 /// How long a relay's credentials last: the page asks anew for each connection.
-const TURN_TTL: Duration = Duration::from_secs(600);
+const TURN_TTL: Duration = Duration::from_mins(10);
 
 pub(super) struct Api {
     pub(super) app: Arc<App>,

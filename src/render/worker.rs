@@ -64,9 +64,8 @@ impl Worker {
             let at = self.at + (half * SAMPLES_PER_FRAME) as u64;
             match self.next_frame(at, &mut marks) {
                 Next::Frame(id, sound) => (turn, *frame) = (Some(id), sound),
-                Next::Nothing => {}
                 Next::Closed if half == 0 && marks.is_empty() => return None,
-                Next::Closed => {}
+                Next::Nothing | Next::Closed => {}
             }
         }
         let video = self.face.picture(self.at, &audio);
@@ -139,7 +138,9 @@ mod tests {
         }
     }
 
-    fn worker() -> (Worker, Sender<(TurnId, Item)>, CurrentTurn, Arc<std::sync::Mutex<Notes>>) {
+    type Bench = (Worker, Sender<(TurnId, Item)>, CurrentTurn, Arc<std::sync::Mutex<Notes>>);
+
+    fn worker() -> Bench {
         let (speech_tx, speech) = bounded(100);
         let notes = Arc::default();
         let current = CurrentTurn::default();

@@ -354,7 +354,7 @@ impl Runtime for SharedSocketRuntime {
         TokioRuntime.wrap_tcp_listener(listener)
     }
 
-    fn connect_tcp<'a>(&'a self, remote: SocketAddr) -> BoxFuture<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+    fn connect_tcp(&self, remote: SocketAddr) -> BoxFuture<'_, io::Result<Arc<dyn AsyncTcpStream>>> {
         TokioRuntime.connect_tcp(remote)
     }
 

@@ -138,7 +138,10 @@ impl Session {
         shared.registry.insert(Arc::clone(&session));
         metrics::session_created();
         info!(avatar = avatar.id(), "session created");
-        let conversation = Conversation::new(Arc::clone(&session), shared.minds.clone(), shared.system_prompt.clone());
+        let minds = shared.minds.clone();
+        #[cfg(feature = "testing")]
+        let minds = crate::testing::minds_for(avatar, minds);
+        let conversation = Conversation::new(Arc::clone(&session), minds, shared.system_prompt.clone());
         shared.tracker.spawn(conversation.run(commands_rx, played).instrument(span.clone()));
         shared.tracker.spawn(Arc::clone(&session).live(ended, slot).instrument(span.clone()));
         Ok(session)

@@ -121,7 +121,7 @@ async fn write(
             }
         }
     }
-    for clause in splitter.flush() {
+    if let Some(clause) = splitter.flush() {
         let _ = clauses.send(clause).await;
     }
     Ok(())

@@ -91,7 +91,7 @@ impl Playout {
             },
             Due::Now(tick) => {
                 metrics::skipped_ticks(self.state.pacer.skipped() - before);
-                if tick % 2 == 0 {
+                if tick.is_multiple_of(2) {
                     self.load()?;
                     if let Some(picture) = self.state.video.pop(tick) {
                         self.offer(Raw::Video(picture), "video");
@@ -178,7 +178,7 @@ impl Playout {
             self.state.faded = self.state.loaded;
             sound.frame = sound.frame.faded_out();
             self.state.audio.clear();
-            if tick % 2 == 0 {
+            if tick.is_multiple_of(2) {
                 self.state.audio.push(AudioFrame::SILENCE);
             }
         }

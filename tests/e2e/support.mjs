@@ -80,14 +80,20 @@ export class Server {
 }
 
 /** Chromium without its own errands: no request of the browser itself leaves the machine. */
-export async function browser() {
-  return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
-    ],
-  });
+const launchOptions = {
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
+  ],
+};
+
+export const browser = () => chromium.launch(launchOptions);
+
+/** A browser that can be killed as the kernel or a power cut would. */
+export async function mortalBrowser() {
+  const server = await chromium.launchServer(launchOptions);
+  return { browser: await chromium.connect(server.wsEndpoint()), kill: () => server.kill() };
 }
 
 /** Keeps every RTCPeerConnection of the page where a test can ask it. */

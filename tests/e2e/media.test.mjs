@@ -1,0 +1,196 @@
+// What reaches a real browser: pictures and packets at their pace, the voice as it was made, lips that move with it, both
+// in step, and silence when it is asked for.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import {
+  Server, binary, browser, heard, inbound, likeness, listen, root, sleep, temporary, until, watch, wav,
+} from './support.mjs';
+
+let server;
+let chromium;
+
+before(async () => {
+  server = await Server.start();
+  chromium = await browser();
+});
+after(async () => {
+  await chromium?.close();
+  await server?.stop();
+});
+
+/** A page of its own, whose probes may load what the page's own policy forbids. */
+async function open(query = '') {
+  const context = await chromium.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US', bypassCSP: true });
+  return watch(context, `${server.url}/${query}`);
+}
+
+const send = (page, text, button = 'Say it') => page.getByRole('textbox').first().fill(text)
+  .then(() => page.getByRole('button', { name: button, exact: true }).click());
+
+for (const codec of ['vp8', 'h264']) {
+  test(`${codec} plays at 25 pictures and 50 packets a second without a loss`, async () => {
+    const page = await open(`?codec=${codec}`);
+    await sleep(1_500);
+    const first = await inbound(page);
+    await sleep(10_000);
+    const last = await inbound(page);
+    const seconds = (last.video.timestamp - first.video.timestamp) / 1_000;
+    const fps = (last.video.framesDecoded - first.video.framesDecoded) / seconds;
+    const packets = (last.audio.packetsReceived - first.audio.packetsReceived) / seconds;
+    const used = await page.evaluate(async () => {
+      const stats = [...(await globalThis.peers.at(-1).getStats()).values()];
+      const video = stats.find((s) => s.type === 'inbound-rtp' && s.kind === 'video');
+      return stats.find((s) => s.id === video.codecId).mimeType;
+    });
+    assert.equal(used.toLowerCase(), `video/${codec}`);
+    assert.ok(Math.abs(fps - 25) <= 0.5, `${fps} pictures a second`);
+    assert.ok(Math.abs(packets - 50) <= 0.5, `${packets} packets a second`);
+    assert.equal(last.video.packetsLost + last.audio.packetsLost, 0);
+    await page.context().close();
+  });
+}
+
+test('the voice arrives as it was made, and the lips move while it sounds', async () => {
+  const text = 'Nine merry butterflies move over the blue river, and nobody hears them.';
+  const file = temporary('said.wav');
+  execFileSync(binary, ['say', text, '-o', file], { cwd: root });
+  const said = wav(file);
+
+  const page = await open();
+  await listen(page);
+  await page.evaluate(watchMouth);
+  await sleep(2_500);
+  await send(page, text);
+  await sleep(2_000 + (said.length / 16_000) * 1_000);
+  const recording = await heard(page);
+  const { likeness: alike } = likeness(said, recording);
+  assert.ok(alike >= 0.9, `what was heard resembles what was said by ${alike.toFixed(3)}`);
+
+  // The mouth's own motion against the forehead's, which only sways: at rest and while speaking.
+  const motion = await page.evaluate(() => globalThis.mouthMotion);
+  const loud = loudness(recording);
+  assert.ok(loud.length > 100);
+  const resting = motion.filter((m) => m.t < 2_000).map((m) => m.mouth);
+  const speaking = motion.filter((m) => m.t > 3_500 && m.t < 3_500 + (said.length / 16) * 0.7).map((m) => m.mouth);
+  const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
+  assert.ok(median(speaking) > 3 * median(resting), `mouth ${median(speaking).toFixed(2)} speaking, ${median(resting).toFixed(2)} at rest`);
+  await page.context().close();
+});
+
+test('picture and sound are in step at the browser', async () => {
+  const page = await open('?avatar=testing-flash');
+  await page.evaluate(watchFlash);
+  await send(page, 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen');
+  await sleep(10_000);
+  const skews = await page.evaluate(() => globalThis.flashSkews());
+  assert.ok(skews.length >= 10, `${skews.length} beeps were seen and heard`);
+  const late = skews.map(Math.abs).sort((a, b) => a - b);
+  const p99 = late[Math.min(late.length - 1, Math.floor(late.length * 0.99))];
+  console.log(`A/V skew: median ${late[late.length >> 1].toFixed(1)} ms, worst ${p99.toFixed(1)} ms of ${late.length}`);
+  assert.ok(p99 <= 40, `skews in ms: ${skews.map((s) => s.toFixed(0))}`);
+  await page.context().close();
+});
+
+test('an interruption is silence within a blink, also before the first word', async () => {
+  const page = await open();
+  await listen(page);
+  await page.evaluate(watchLevel);
+  await send(page, 'This is a long sentence that goes on and on, so that there is something left of it to interrupt. And on. And on.');
+  await until('the voice', () => page.evaluate(() => globalThis.level() > 0.02));
+  await sleep(700);
+  const state = await page.evaluate(async () => {
+    const session = globalThis.peers.at(-1);
+    return session.connectionState;
+  });
+  assert.equal(state, 'connected');
+  const [{ id }] = await server.sessions();
+  const began = performance.now();
+  assert.equal((await server.post('/interrupt_talk', { sessionid: id })).code, 0);
+  await until('silence', () => page.evaluate(() => globalThis.level() < 0.005), 3_000);
+  const took = performance.now() - began;
+  // The browser's own jitter buffer and the probe's 50 ms are in this figure; the wire is measured by the benchmark.
+  assert.ok(took < 600, `silent after ${took.toFixed(0)} ms`);
+  assert.equal((await server.post('/is_speaking', { sessionid: id })).data, false);
+
+  await server.post('/human', { sessionid: id, type: 'chat', text: 'Tell me something.' });
+  await server.post('/interrupt_talk', { sessionid: id });
+  await sleep(1_500);
+  assert.ok(await page.evaluate(() => globalThis.level() < 0.005), 'nothing is heard of an answer that was cut before it began');
+  await page.context().close();
+});
+
+function loudness(samples) {
+  return Array.from({ length: Math.floor(samples.length / 320) }, (_, n) => {
+    let sum = 0;
+    for (let i = n * 320; i < (n + 1) * 320; i++) sum += samples[i] ** 2;
+    return Math.sqrt(sum / 320);
+  });
+}
+
+// The functions below run in the page.
+
+/** Notes, for each picture, how much the mouth's region differs from the picture before. */
+function watchMouth() {
+  const video = document.querySelector('video');
+  const size = 128;
+  const canvas = Object.assign(document.createElement('canvas'), { width: size, height: size });
+  const paint = canvas.getContext('2d', { willReadFrequently: true });
+  let before = null;
+  globalThis.mouthMotion = [];
+  const began = performance.now();
+  const frame = () => {
+    paint.drawImage(video, 0, 0, size, size);
+    // Around the mouth of a centred head: 38–62 % across, 56–70 % down.
+    const { data } = paint.getImageData(size * 0.38, size * 0.56, size * 0.24, size * 0.14);
+    if (before) {
+      let sum = 0;
+      for (let i = 0; i < data.length; i += 4) sum += Math.abs(data[i] - before[i]);
+      globalThis.mouthMotion.push({ t: performance.now() - began, mouth: sum / (data.length / 4) });
+    }
+    before = data;
+    video.requestVideoFrameCallback(frame);
+  };
+  video.requestVideoFrameCallback(frame);
+}
+
+/** Pairs each flash with its beep, both by the time at which the browser plays them. */
+function watchFlash() {
+  const video = document.querySelector('video');
+  const canvas = Object.assign(document.createElement('canvas'), { width: 4, height: 4 });
+  const paint = canvas.getContext('2d', { willReadFrequently: true });
+  const flashes = [];
+  const beeps = [];
+  let white = false;
+  const frame = (_, { expectedDisplayTime }) => {
+    paint.drawImage(video, 0, 0, 4, 4);
+    const bright = paint.getImageData(1, 1, 1, 1).data[0] > 128;
+    if (bright && !white) flashes.push(expectedDisplayTime);
+    white = bright;
+    video.requestVideoFrameCallback(frame);
+  };
+  video.requestVideoFrameCallback(frame);
+  const receiver = globalThis.peers.at(-1).getReceivers().find((r) => r.track.kind === 'audio');
+  let loud = false;
+  let last = 0;
+  setInterval(() => {
+    const [source] = receiver.getSynchronizationSources();
+    if (!source || source.timestamp === last) return;
+    last = source.timestamp;
+    const now = source.audioLevel > 0.05;
+    if (now && !loud) beeps.push(source.timestamp - performance.timeOrigin);
+    loud = now;
+  }, 4);
+  globalThis.flashSkews = () => flashes
+    .map((flash) => beeps.map((beep) => flash - beep).sort((a, b) => Math.abs(a) - Math.abs(b))[0])
+    .filter((skew) => skew !== undefined && Math.abs(skew) < 240);
+}
+
+/** `level()`: the loudest sample of the last 60 ms that the page's recorder heard. */
+function watchLevel() {
+  globalThis.level = () => {
+    const recent = globalThis.tapped.slice(-8);
+    return Math.max(0, ...recent.flatMap((chunk) => [...chunk].map(Math.abs)));
+  };
+}
