@@ -139,10 +139,10 @@ fn keyed(mouth: &Mouth, loudness: f32, smile: f32) -> [f32; MOUTH.len()] {
 /// How much of the smile pose a fully smiling rest face has.
 const SMILE_AT_REST: f32 = 0.45;
 
-/// At most four poses beside the rest face, since each costs a read of every pixel: the fifth heaviest is taken from all,
+/// At most three poses beside the rest face, since each costs a read of every pixel: the fourth heaviest is taken from all,
 /// so that poses drop out smoothly.
 fn without_crumbs(weights: [f32; MOUTH.len()]) -> [f32; MOUTH.len()] {
-    const KEPT: usize = 4;
+    const KEPT: usize = 3;
     let mut order = weights;
     order[Viseme::Sil as usize] = 0.0;
     order.sort_by(|a, b| b.total_cmp(a));

@@ -6,7 +6,7 @@
 //! inside of the mouth count and those that only have stretched lip to offer do not.
 
 use super::avatar::{FLOW_STEPS, Patch, Pose, Tile};
-use super::pixel::{Lanes, gather, sample, settle, spread};
+use super::pixel::{Lanes, gather, sample, sample_two, settle, spread};
 
 /// Weights are quantised to this many parts, so that they fit bytes and an unchanged face is recognised.
 const PARTS: u16 = 256;
@@ -22,6 +22,9 @@ const MOVED_STEPS: f32 = PARTS as f32 * FLOW_STEPS;
 
 /// Overlap of neighbouring triangles, in pixels: hides the cracks between tiles of different fineness.
 const OVERLAP_PX: f32 = 0.3;
+
+/// Stretch or shear below which two neighbouring pixels are read as one, in 1/256 texels a pixel.
+const GENTLE: f32 = 24.0;
 
 /// The current pixels of one patch.
 pub(super) struct Morph {
@@ -147,13 +150,21 @@ impl Morph {
 
     /// Two triangles between four nodes.
     fn quad<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4], mix: impl Mix<N>) {
-        let corner = |i: usize, j: usize| (j * patch.cols + i, [(i * patch.cell) as f32, (j * patch.cell) as f32]);
+        let by_twos = i1 - i0 > 1;
+        let corner = |i: usize, j: usize| (j * patch.cols + i, <[f32; 2]>::from(patch.place(i, j)));
         let (a, b, c, d) = (corner(i0, j0), corner(i1, j0), corner(i0, j1), corner(i1, j1));
-        self.triangle(patch, active, [a, b, c], mix);
-        self.triangle(patch, active, [d, c, b], mix);
+        // Cut along the diagonal whose ends move alike, so that a lip's edge is not cut across.
+        let apart = |p: Corner, q: Corner| self.moved[p.0][1].abs_diff(self.moved[q.0][1]);
+        if apart(b, c) <= apart(a, d) {
+            self.triangle(patch, active, [a, b, c], mix, by_twos);
+            self.triangle(patch, active, [d, c, b], mix, by_twos);
+        } else {
+            self.triangle(patch, active, [a, b, d], mix, by_twos);
+            self.triangle(patch, active, [a, d, c], mix, by_twos);
+        }
     }
 
-    fn triangle<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], corners: [Corner; 3], mix: impl Mix<N>) {
+    fn triangle<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], corners: [Corner; 3], mix: impl Mix<N>, by_twos: bool) {
         let to = corners.map(|(node, at)| {
             let moved = self.moved[node];
             [at[0] + f32::from(moved[0]) / MOVED_STEPS, at[1] + f32::from(moved[1]) / MOVED_STEPS]
@@ -177,6 +188,9 @@ impl Morph {
                 Plane { base: 0.0, dx: f1 * u.dx + f2 * v.dx, dy: f1 * u.dy + f2 * v.dy }.through(to[0], from[0])
             })
         });
+        // Skin that is hardly stretched is read by twos, one texel apart, off by less than 1/20 pixel.
+        let unit = |t: [Plane; 2]| (t[0].dx - 256.0).abs() < GENTLE && t[1].dx.abs() < GENTLE;
+        let gentle = by_twos && texels.into_iter().all(unit);
         let low = to[0][1].min(to[1][1]).min(to[2][1]);
         let high = to[0][1].max(to[1][1]).max(to[2][1]);
         let left = to[0][0].min(to[1][0]).min(to[2][0]) - OVERLAP_PX;
@@ -194,11 +208,22 @@ impl Morph {
             let start = from as f32 + 0.5;
             let mut at = texels.map(|t| t.map(|t| t.at(start, centre) as i32));
             let step = texels.map(|t| t.map(|t| t.dx as i32));
-            for pixel in &mut self.pixels[y * width + from..y * width + to] {
-                *pixel = mix(active, &at, width, height);
+            let forward = |at: &mut [[i32; 2]; N], pixels: i32| {
                 for (at, step) in at.iter_mut().zip(step) {
-                    *at = [at[0].wrapping_add(step[0]), at[1].wrapping_add(step[1])];
+                    *at = [at[0].wrapping_add(step[0].wrapping_mul(pixels)), at[1].wrapping_add(step[1].wrapping_mul(pixels))];
                 }
+            };
+            let row = &mut self.pixels[y * width + from..y * width + to];
+            let mut done = 0;
+            while gentle && done + 2 <= row.len() {
+                let Some(two) = mixed_two(active, &at, width, height) else { break };
+                row[done..done + 2].copy_from_slice(&two);
+                forward(&mut at, 2);
+                done += 2;
+            }
+            for pixel in &mut row[done..] {
+                *pixel = mix(active, &at, width, height);
+                forward(&mut at, 1);
             }
         }
     }
@@ -221,7 +246,8 @@ impl Plane {
 
     /// The part of a row within `from..to` where this barycentric coordinate is not negative, give or take the overlap.
     fn clip(self, y: f32, from: f32, to: f32) -> (f32, f32) {
-        let slack = OVERLAP_PX * (self.dx.abs() + self.dy.abs());
+        // Of a thin triangle no more than half its height: far outside it, its slopes lead anywhere.
+        let slack = (OVERLAP_PX * (self.dx.abs() + self.dy.abs())).min(0.5);
         let rest = self.base + self.dy * y + slack;
         if self.dx > 1e-6 {
             (from.max(-rest / self.dx), to)
@@ -243,6 +269,17 @@ fn first_pixel(v: f32) -> usize {
 #[inline]
 fn mixed<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize) -> Lanes {
     settle(active.iter().zip(at).map(|(a, [x, y])| sample(&a.pose.image, width, height, *x, *y) * Lanes::from(a.parts)).sum())
+}
+
+/// [`mixed`] for two neighbours that are read one texel apart.
+#[inline]
+fn mixed_two<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize) -> Option<[Lanes; 2]> {
+    let mut sums = [0; 2];
+    for (a, [x, y]) in active.iter().zip(at) {
+        let two = sample_two(&a.pose.image, width, height, *x, *y)?;
+        sums = [sums[0] + two[0] * Lanes::from(a.parts), sums[1] + two[1] * Lanes::from(a.parts)];
+    }
+    Some(sums.map(settle))
 }
 
 /// Each picture counts by its weight, and far more where it shows the inside of the mouth.

@@ -166,7 +166,7 @@ fn load_group(
         }
         patch.add(&image, &flow);
     }
-    Ok(patch)
+    Ok(patch.finished(group == "mouth"))
 }
 
 /// f32 little endian triples.

@@ -33,6 +33,17 @@ const TEAR: f32 = 0.6;
 /// How often its resting size a cell of flow must grow before what it shows is the inside of the mouth: from, to.
 const INSIDE_GROWTH: (f32, f32) = (2.0, 3.5);
 
+/// A tile that differs from rest by no more grey levels than this anywhere and moves by no more steps of flow is plain
+/// skin that hardly moves: fading it shows no double edges, so it need not be bent.
+const PLAIN_LEVELS: u8 = 10;
+const PLAIN_STEPS: u8 = 3;
+
+/// Two nodes, one above the other, that go apart by more than this belong to two lips (pixels).
+const PARTING_PX: f32 = 3.0;
+
+/// How far the nodes of the two lips lie from the line between them, in cells.
+const LIP_EDGE: f32 = 0.15;
+
 /// What a pose does to a tile, the most laborious last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::render) enum Tile {
@@ -71,6 +82,9 @@ pub(in crate::render) struct Patch {
     /// Nodes in a column.
     pub(in crate::render) rows: usize,
     pub(in crate::render) poses: Vec<Pose>,
+    /// Per node, how far below its place in the grid it lies, in pixels: the nodes along the lips lie on the lips' edges,
+    /// or else parting lips would show the grid's steps.
+    pub(in crate::render) shifts: Vec<f32>,
     /// Cells along a tile's side.
     pub(in crate::render) tile_cells: usize,
     /// Tiles in a row; those at the right and bottom may be cut.
@@ -87,7 +101,7 @@ impl Patch {
         let (tile_cols, tile_rows) = ((cols - 1).div_ceil(tile_cells), (rows - 1).div_ceil(tile_cells));
         let tiles = vec![Tile::Still; tile_cols * tile_rows];
         let rest = Pose { inside: vec![0; image.len()], image, flow: vec![[0; 2]; cols * rows], tiles };
-        Self { area, cell, cols, rows, poses: vec![rest], tile_cells, tile_cols }
+        Self { area, cell, cols, rows, poses: vec![rest], shifts: vec![0.0; cols * rows], tile_cells, tile_cols }
     }
 
     /// Nodes of the flow.
@@ -98,16 +112,55 @@ impl Patch {
     /// The next pose; `flow` holds two bytes a node.
     pub(super) fn add(&mut self, image: &[Rgba], flow: &[u8]) {
         let flow: Vec<[i8; 2]> = flow.as_chunks().0.iter().map(|&[dx, dy]| [dx as i8, dy as i8]).collect();
-        let (inside, image) = (self.inside(&flow), self.joined(image, &flow));
-        let tile = |n| self.tile(&image, &flow, self.span(n));
-        let tiles = (0..self.poses[0].tiles.len()).map(tile).collect();
-        self.poses.push(Pose { image, flow, inside, tiles });
+        let image = self.joined(image, &flow);
+        self.poses.push(Pose { image, flow, inside: Vec::new(), tiles: Vec::new() });
+    }
+
+    /// Sorts the tiles; call when all poses are in. `lips` if the part can open along a line.
+    pub(super) fn finished(mut self, lips: bool) -> Self {
+        if lips {
+            self.shift_to_lips();
+        }
+        for n in 1..self.poses.len() {
+            let (image, flow) = (&self.poses[n].image, &self.poses[n].flow);
+            let inside = self.inside(flow);
+            let tiles = (0..self.poses[0].tiles.len()).map(|tile| self.tile(image, flow, self.span(tile))).collect();
+            (self.poses[n].inside, self.poses[n].tiles) = (inside, tiles);
+        }
+        self
+    }
+
+    /// Finds between which rows each column's lips part, smooths that line, and moves the nodes beside it onto it.
+    fn shift_to_lips(&mut self) {
+        let parting = |i: usize, j: usize| {
+            let dy = |flow: &[[i8; 2]], j: usize| f32::from(flow[j * self.cols + i][1]);
+            self.poses.iter().map(|p| dy(&p.flow, j + 1) - dy(&p.flow, j)).fold(0.0, f32::max) / FLOW_STEPS
+        };
+        let line: Vec<Option<usize>> = (0..self.cols)
+            .map(|i| (0..self.rows - 1).max_by(|a, b| parting(i, *a).total_cmp(&parting(i, *b))).filter(|j| parting(i, *j) > PARTING_PX))
+            .collect();
+        for (i, row) in line.iter().enumerate() {
+            let Some(row) = *row else { continue };
+            let near = i.saturating_sub(3)..(i + 4).min(self.cols);
+            let rows = near.filter_map(|k| line[k]).filter(|other| other.abs_diff(row) <= 2);
+            let (sum, count) = rows.fold((0, 0), |(sum, count), other| (sum + other, count + 1));
+            // Halfway between two rows, as far as is known; the mean over seven columns knows better.
+            let edge = (sum as f32 / count as f32 - row as f32).clamp(-0.6, 0.6) + 0.5;
+            let cell = self.cell as f32;
+            self.shifts[row * self.cols + i] = (edge - LIP_EDGE) * cell;
+            self.shifts[(row + 1) * self.cols + i] = (edge + LIP_EDGE - 1.0) * cell;
+        }
     }
 
     /// Nodes of a tile: first and last column and row.
     pub(in crate::render) fn span(&self, tile: usize) -> [usize; 4] {
         let (n, i, j) = (self.tile_cells, tile % self.tile_cols, tile / self.tile_cols);
         [i * n, ((i + 1) * n).min(self.cols - 1), j * n, ((j + 1) * n).min(self.rows - 1)]
+    }
+
+    /// Where a node lies at rest, in pixels of the area.
+    pub(in crate::render) fn place(&self, i: usize, j: usize) -> (f32, f32) {
+        ((i * self.cell) as f32, (j * self.cell) as f32 + self.shifts[j * self.cols + i])
     }
 
     /// The pose's picture with the head's own pixels where it only differs by noise, and towards the border.
@@ -152,8 +205,9 @@ impl Patch {
         let (w, h) = (self.area.width(), self.area.height());
         let mut mask = vec![0.0_f32; w * h];
         let node = |i: usize, j: usize| {
+            let (x, y) = self.place(i, j);
             let f = flow[j * self.cols + i];
-            [(i * self.cell) as f32 + f32::from(f[0]) / FLOW_STEPS, (j * self.cell) as f32 + f32::from(f[1]) / FLOW_STEPS]
+            [x + f32::from(f[0]) / FLOW_STEPS, y + f32::from(f[1]) / FLOW_STEPS]
         };
         for j in 0..self.rows - 1 {
             for i in 0..self.cols - 1 {
@@ -184,15 +238,18 @@ impl Patch {
         if (j0..j1).any(|j| (i0..i1).any(|i| self.shown(flow, i, j) > 0.0)) {
             return Tile::Torn;
         }
-        if (j0..=j1).any(|j| flow[j * self.cols + i0..=j * self.cols + i1].iter().any(|f| *f != [0; 2])) {
-            return if self.moves_smoothly(flow, span) { Tile::Smooth } else { Tile::Fine };
-        }
         let (w, rest) = (self.area.width(), &self.poses[0].image);
-        let changes = (j0 * self.cell..j1 * self.cell).any(|y| {
-            let row = y * w + i0 * self.cell..y * w + i1 * self.cell;
-            image[row.clone()] != rest[row]
-        });
-        if changes { Tile::Flat } else { Tile::Still }
+        let pixels = (j0 * self.cell..j1 * self.cell).flat_map(|y| y * w + i0 * self.cell..y * w + i1 * self.cell);
+        let difference = |at: usize| gather(image[at]).iter().zip(gather(rest[at])).map(|(a, b)| a.abs_diff(b)).fold(0, u8::max);
+        let changed = pixels.map(difference).fold(0, u8::max);
+        let rows = (j0..=j1).map(|j| &flow[j * self.cols + i0..=j * self.cols + i1]);
+        let moved = rows.flatten().map(|f| f[0].unsigned_abs().max(f[1].unsigned_abs())).fold(0, u8::max);
+        match (changed, moved) {
+            (0, 0) => Tile::Still,
+            (_, 0) | (..=PLAIN_LEVELS, ..=PLAIN_STEPS) => Tile::Flat,
+            _ if self.moves_smoothly(flow, span) => Tile::Smooth,
+            _ => Tile::Fine,
+        }
     }
 
     /// Whether two triangles between the tile's corners say where its inner nodes go.
