@@ -229,6 +229,8 @@ fn chunks(clause: &str) -> Vec<&str> {
 mod tests {
     use std::sync::LazyLock;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     /// One voice for all tests: loading takes longer than speaking.
@@ -313,5 +315,16 @@ mod tests {
         drop(stream);
         let rest: Vec<_> = VOICE.speak("Done.".into()).collect().await;
         assert_eq!(rest.len(), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn any_text_has_phonemes_of_its_own_words(clause in "[ -~]{0,50}|\\PC{0,30}|([a-zA-Z0-9$€.,:'’/@#%&()\\-]{1,9} ){1,8}") {
+            let words = VOICE.voice.phonemizer.words(&clause);
+            prop_assert_eq!(words.iter().map(|w| w.text.as_str()).collect::<String>(), clause);
+            prop_assert!(words.iter().all(|w| !w.phonemes.contains('❓')));
+        }
     }
 }
