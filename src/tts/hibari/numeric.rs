@@ -10,7 +10,7 @@ use super::written::Near;
 pub(super) fn spoken(near: Near<'_>) -> Option<String> {
     let core = near.word().core;
     if core.contains(|c: char| c.is_ascii_digit()) {
-        time(core)
+        time_spoken(near)
             .or_else(|| date(core))
             .or_else(|| phone(core))
             .or_else(|| product(core))
@@ -237,6 +237,14 @@ fn plural(words: &str) -> String {
     } else {
         format!("{words}s")
     }
+}
+
+/// A time of day; the hour alone is "o'clock" unless the next word says which half of the day.
+fn time_spoken(near: Near<'_>) -> Option<String> {
+    let said = time(near.word().core)?;
+    let half_follows = near.after().is_some_and(|a| matches!(a, "am" | "AM" | "a.m" | "A.M" | "pm" | "PM" | "p.m" | "P.M"));
+    let hour = said.strip_suffix(" o'clock").filter(|_| half_follows || near.after() == Some("o'clock"));
+    Some(hour.map_or_else(|| said.clone(), str::to_owned))
 }
 
 /// 10:30, 6:00, 1:02:03, 10:30am.

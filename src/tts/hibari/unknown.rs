@@ -15,6 +15,10 @@ use serde::Deserialize;
 use super::threads::Threads;
 use crate::tts::Error;
 
+/// Names that this server's users say and the network gets wrong.
+const NAMES: &[(&str, &str)] =
+    &[("visavis", "vˌizəvˈi"), ("xiaozhi", "ʃˌWʤˈɜɹ"), ("kubernetes", "kˌubəɹnˈɛTiz"), ("nginx", "ˌɛnʤənˈɛks")];
+
 /// The alphabets beside the network, `oov.json`.
 #[derive(Deserialize)]
 struct Alphabets {
@@ -87,7 +91,8 @@ impl Fallback for UnknownWords {
     fn phonemize(&self, word: &str) -> Result<String, FallbackError> {
         let mut out = String::new();
         for piece in word.split(|c: char| !c.is_alphabetic() && c != '\'').filter(|p| !p.is_empty()) {
-            let phonemes = self.phonemes(piece).unwrap_or_default();
+            let name = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(piece));
+            let phonemes = name.map_or_else(|| self.phonemes(piece).unwrap_or_default(), |(_, sounds)| (*sounds).to_owned());
             if !out.is_empty() && !phonemes.is_empty() {
                 out.push(' ');
             }

@@ -352,6 +352,7 @@ mod tests {
         assert_eq!(spoken("12/25/2023"), "December twenty fifth, twenty twenty three");
         assert_eq!(spoken("at 10:30 a.m. or 6:00."), "at ten thirty A.M. or six o'clock.");
         assert_eq!(spoken("7pm, 5:05"), "seven P.M., five oh five");
+        assert_eq!(spoken("6:00 p.m. sharp"), "six P.M. sharp");
         assert_eq!(spoken("the 1990s and the '80s"), "the nineteen nineties and the eighties");
     }
 
