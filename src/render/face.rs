@@ -10,13 +10,13 @@ use super::avatar::{Avatar, BROWS, EYES, MOUTH};
 use super::composite::{Compositor, Rig};
 use super::idle::{self, Life, Speech};
 use super::timeline::{Mouth, Timeline};
-use super::visemes::Viseme;
+use super::visemes::{VISEMES, Viseme};
 use crate::media::{AUDIO_RATE_HZ, AudioFrame, Phoneme, SAMPLES_PER_FRAME, VideoFrame};
 
-/// The mouth is shown as it will be this much after the picture's first sample: 20 ms to the picture's middle, and 20 ms
-/// that people like to see lips before they hear them (a speaker two metres away is heard 6 ms late, and ITU-R BT.1359
-/// finds 45 ms of early picture undetectable but only 20 ms of late).
-const LEAD: u64 = AUDIO_RATE_HZ as u64 * 40 / 1_000;
+/// The mouth is shown as it will be this much after the picture's first sample. Half a picture, since it is seen for all of
+/// its 40 ms; 40 ms by which the opening trails the timeline (with less, the opening correlates best with sound that is
+/// already past); 20 ms that people like to see lips before they hear them (ITU-R BT.1359: 45 ms early is not noticed).
+const LEAD: u64 = AUDIO_RATE_HZ as u64 * 80 / 1_000;
 
 /// One picture.
 const PICTURE: u64 = 2 * SAMPLES_PER_FRAME as u64;
@@ -36,6 +36,8 @@ pub struct Face {
     level: f32,
     /// 0 silent to 1 speaking, over about a second.
     activity: f32,
+    /// How open the sound alone would have the mouth, 0 to 1.
+    heard: f32,
     /// What was shown last, and what an interruption froze.
     shown: [f32; MOUTH.len()],
     release: Option<(u64, [f32; MOUTH.len()])>,
@@ -47,7 +49,7 @@ impl Face {
         let mut shown = [0.0; MOUTH.len()];
         shown[Viseme::Sil as usize] = 1.0;
         let (compositor, timeline) = (Compositor::new(avatar), Timeline::default());
-        Self { compositor, timeline, seed, level: USUAL_LEVEL, activity: 0.0, shown, release: None }
+        Self { compositor, timeline, seed, level: USUAL_LEVEL, activity: 0.0, heard: 0.0, shown, release: None }
     }
 
     fn listen(&mut self, sound: &[AudioFrame; 2]) {
@@ -59,6 +61,26 @@ impl Face {
         if rms > 0.01 {
             self.level += (rms - self.level) * 0.15;
         }
+        let open = if rms > 0.01 { (rms / self.level).sqrt().min(1.2) / 1.2 } else { 0.0 };
+        self.heard += (open - self.heard) * 0.6;
+    }
+
+    /// A mouth for sound of which nobody said what is said in it: opens with the loudness, wanders between vowels, hisses
+    /// where the sound does. No match for cues, but never a voice from a still face.
+    fn guessed(&self, at: u64, sound: &[AudioFrame; 2]) -> Mouth {
+        let crossings = sound[1].0.windows(2).filter(|w| (w[0] < 0) != (w[1] < 0)).count();
+        // A vowel crosses zero below 0.15 times a sample, an s above 0.4.
+        let hiss = ((crossings as f32 / SAMPLES_PER_FRAME as f32 - 0.2) / 0.2).clamp(0.0, 1.0);
+        // A syllable takes a fifth of a second.
+        let wander = idle::noise(at as f64 / f64::from(AUDIO_RATE_HZ) / 0.2, self.seed, 90);
+        let share = (self.heard * 4.0).min(1.0);
+        let mut mouth = Mouth { sizes: [0.75 * self.heard; VISEMES], ..Mouth::default() };
+        mouth.shares[Viseme::Sil as usize] = 1.0 - share;
+        mouth.shares[Viseme::SS as usize] = share * hiss;
+        mouth.shares[Viseme::Aa as usize] = share * (1.0 - hiss) * 0.5;
+        mouth.shares[Viseme::E as usize] = share * (1.0 - hiss) * (0.25 + 0.25 * wander);
+        mouth.shares[Viseme::Oh as usize] = share * (1.0 - hiss) * (0.25 - 0.25 * wander);
+        mouth
     }
 
     /// How much wider than usual the mouth opens for this loudness.
@@ -66,8 +88,9 @@ impl Face {
         (self.level / USUAL_LEVEL).sqrt().clamp(0.75, 1.12)
     }
 
-    fn mouth(&mut self, at: u64, smile: f32) -> [f32; MOUTH.len()] {
-        let mut weights = keyed(&self.timeline.mouth(at + LEAD), self.loudness(), smile);
+    fn mouth(&mut self, at: u64, smile: f32, sound: &[AudioFrame; 2]) -> [f32; MOUTH.len()] {
+        let mouth = if self.timeline.knows(at) { self.timeline.mouth(at + LEAD) } else { self.guessed(at, sound) };
+        let mut weights = keyed(&mouth, self.loudness(), smile);
         if let Some((cut, frozen)) = self.release {
             let t = ((at + PICTURE).saturating_sub(cut) as f32 / RELEASE as f32).min(1.0);
             let t = t * t * (3.0 - 2.0 * t);
@@ -101,7 +124,7 @@ impl LipSync for Face {
             since_sentence_s: since.filter(|s| *s < 2.0),
         };
         let life = idle::life(at, self.seed, speech);
-        let mouth = self.mouth(at, life.smile);
+        let mouth = self.mouth(at, life.smile, sound);
         Arc::new(self.compositor.paint(&rig(&life, mouth)))
     }
 }
@@ -219,10 +242,11 @@ mod tests {
     fn speech_moves_the_mouth_and_silence_does_not() {
         let mut face = Face::new(synthetic::avatar("moves"), 1);
         cue(&mut face, 16_000);
+        let (sound, silence) = (loud(), [AudioFrame::SILENCE; 2]);
         let rest = |face: &Face| face.shown[0] + face.shown[18];
         let mut least = 1.0_f32;
         for n in 0..60 {
-            face.picture(n * PICTURE, &loud());
+            face.picture(n * PICTURE, if (25..37).contains(&n) { &sound } else { &silence });
             if n < 15 {
                 assert!(rest(&face) > 0.99, "the mouth moves {n} pictures in, before anything is said");
             }
@@ -230,6 +254,19 @@ mod tests {
         }
         assert!(least < 0.3);
         assert!(rest(&face) > 0.99);
+    }
+
+    #[test]
+    fn sound_without_cues_moves_the_mouth_and_silence_shuts_it() {
+        let mut face = Face::new(synthetic::avatar("heard"), 1);
+        for n in 0..10 {
+            face.picture(n * PICTURE, &loud());
+        }
+        assert!(face.shown[0] + face.shown[18] < 0.6);
+        for n in 10..18 {
+            face.picture(n * PICTURE, &[AudioFrame::SILENCE; 2]);
+        }
+        assert!(face.shown[0] + face.shown[18] > 0.99);
     }
 
     #[test]

@@ -167,8 +167,8 @@ fn in_steps(v: f32) -> f32 {
     (v * 64.0).round() / 64.0
 }
 
-/// Smooth noise, -1 to 1, with a new random value at each whole `t`: C1, since it eases between them.
-fn noise(t: f64, seed: u64, channel: u64) -> f32 {
+/// Smooth noise, -1 to 1 and mostly within a half, with a new random value at each whole `t`: C1, since it eases between them.
+pub(super) fn noise(t: f64, seed: u64, channel: u64) -> f32 {
     let whole = t.floor();
     let n = whole as i64 as u64;
     let value = |n: u64| hash(seed, channel, n) * 2.0 - 1.0;

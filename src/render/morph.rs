@@ -14,6 +14,10 @@ const PARTS: u16 = 256;
 /// How much more a picture that shows the inside of the mouth counts there.
 const INSIDE_GAIN: f32 = 24.0;
 
+/// Lips closer than the first show nothing of the inside, farther apart than the second all of it, in pixels: teeth seen
+/// through less than a pixel would be a row of dots.
+const INSIDE_OPENING_PX: (f32, f32) = (0.8, 2.5);
+
 /// Pictures that are mixed at most; the weights that come in have fewer.
 const MAX_ACTIVE: usize = 6;
 
@@ -114,13 +118,26 @@ impl Morph {
             Tile::Flat => self.blend(patch, active, [i0, i1, j0, j1]),
             Tile::Smooth => self.quad(patch, active, [i0, i1, j0, j1], mixed),
             Tile::Fine => self.cells(patch, active, [i0, i1, j0, j1], mixed),
-            Tile::Torn => self.cells(patch, active, [i0, i1, j0, j1], mixed_by_inside),
+            Tile::Torn => self.torn(patch, active, [i0, i1, j0, j1]),
         }
     }
 
     fn cells<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4], mix: impl Mix<N>) {
         for j in (j0..j1).rev() {
             for i in i0..i1 {
+                self.quad(patch, active, [i, i + 1, j, j + 1], mix);
+            }
+        }
+    }
+
+    /// As [`Self::cells`], but what is inside the mouth comes from the pictures that show it: the more, the wider it is open.
+    fn torn<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4]) {
+        for j in (j0..j1).rev() {
+            for i in i0..i1 {
+                let dy = |i: usize, j: usize| f32::from(self.moved[j * patch.cols + i][1]);
+                let opening = (dy(i, j + 1) - dy(i, j)).max(dy(i + 1, j + 1) - dy(i + 1, j)) / MOVED_STEPS;
+                let gain = INSIDE_GAIN * ((opening - INSIDE_OPENING_PX.0) / (INSIDE_OPENING_PX.1 - INSIDE_OPENING_PX.0)).clamp(0.0, 1.0);
+                let mix = move |active: &[Active; N], at: &[[i32; 2]; N], width, height| mixed_by_inside(active, at, width, height, gain);
                 self.quad(patch, active, [i, i + 1, j, j + 1], mix);
             }
         }
@@ -284,13 +301,13 @@ fn mixed_two<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: us
 
 /// Each picture counts by its weight, and far more where it shows the inside of the mouth.
 #[inline]
-fn mixed_by_inside<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize) -> Lanes {
+fn mixed_by_inside<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize, gain: f32) -> Lanes {
     let (mut sum, mut total) = ([0.0_f32; 4], 0.0);
     for (a, [x, y]) in active.iter().zip(at) {
         let column = (((x + 128) >> 8).max(0) as usize).min(width - 1);
         let row = (((y + 128) >> 8).max(0) as usize).min(height - 1);
         let inside = f32::from(a.pose.inside[row * width + column]) / 255.0;
-        let weight = f32::from(a.parts) * (1.0 + INSIDE_GAIN * inside);
+        let weight = f32::from(a.parts) * (1.0 + gain * inside);
         let color = gather(sample(&a.pose.image, width, height, *x, *y));
         sum = std::array::from_fn(|k| sum[k] + f32::from(color[k]) * weight);
         total += weight;

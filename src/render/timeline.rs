@@ -15,6 +15,12 @@ const MAX_SOUNDS: usize = 6_000;
 /// A gap shorter than this is spoken through; in a longer one the mouth rests.
 const PAUSE_MS: f32 = 120.0;
 
+/// Without stress marks, vowels are unstressed up to the first length and stressed from the second.
+const LONG_MS: (f32, f32) = (80.0, 140.0);
+
+/// The longest last sound before punctuation.
+const LAST_MS: f32 = 130.0;
+
 /// How long vowels and most consonants rise before their first sample, and decay after their last.
 const RISE_MS: f32 = 80.0;
 const FALL_MS: f32 = 90.0;
@@ -68,6 +74,8 @@ impl Timeline {
     pub(super) fn cue(&mut self, start: u64, phonemes: &[Phoneme]) {
         let mut stress = None::<(u64, f32)>;
         let mut importance = 0.0;
+        // Some voices do not say where the stress is; then the long vowels have it.
+        let marked = phonemes.iter().any(|p| matches!(Symbol::of(p.symbol), Symbol::Stress(_)));
         for p in phonemes {
             let (from, to) = (start.saturating_add(p.start.into()), start.saturating_add(u64::from(p.start) + u64::from(p.len)));
             match Symbol::of(p.symbol) {
@@ -86,6 +94,9 @@ impl Timeline {
                 Symbol::Sound(sound) => {
                     let from = stress.map_or(from, |(at, _)| at);
                     importance = stress.take().map_or(importance, |(_, level)| level);
+                    if !marked {
+                        importance = ((ms(to - from) - LONG_MS.0) / (LONG_MS.1 - LONG_MS.0)).clamp(0.0, 1.0);
+                    }
                     self.say(from, to, sound, importance);
                     if sound.vowel {
                         importance = 0.0;
@@ -117,6 +128,12 @@ impl Timeline {
     /// The last end of a sentence at or before `at`.
     pub(super) fn sentence_end(&self, at: u64) -> Option<u64> {
         self.ends.iter().rev().find(|end| **end <= at).copied()
+    }
+
+    /// Whether anything is cued within half a second of `at`.
+    pub(super) fn knows(&self, at: u64) -> bool {
+        let around = u64::from(AUDIO_RATE_HZ) / 2;
+        self.near(at.saturating_sub(around), at + around).next().is_some()
     }
 
     /// How much the moment at `at` is stressed, 0 to 1; swells and fades over a quarter of a second.
@@ -188,6 +205,10 @@ impl Timeline {
     }
 
     fn pause(&mut self, start: u64, end: u64, symbol: char) {
+        // Voices give the silence at a clause's end to its last sound: 13 units of 25 ms in which nothing is heard.
+        if symbol != ' ' && let Some(last) = self.sounds.back_mut().filter(|last| ms(last.end - last.start) > LAST_MS) {
+            last.end = last.start + samples(LAST_MS);
+        }
         if matches!(symbol, '.' | '!' | '?' | '…' | '。' | '！' | '？') && self.ends.len() < MAX_SOUNDS {
             self.ends.push_back(start);
         }
@@ -206,6 +227,8 @@ impl Cued {
     fn dominance(&self, at: u64) -> f32 {
         let rise = match self.viseme {
             Viseme::Ou | Viseme::Oh | Viseme::CH | Viseme::RR => ROUND_RISE_MS,
+            // A pause waits for the last sound.
+            Viseme::Sil => 0.0,
             _ => RISE_MS,
         };
         // Full strength is reached a little inside, so that short sounds still yield to long ones.
@@ -308,10 +331,10 @@ mod tests {
 
     #[test]
     fn the_mouth_rests_in_pauses_and_opens_before_the_sound() {
-        let timeline = said(&[('ɑ', 200), (',', 400), ('ɑ', 200)]);
+        let timeline = said(&[('ɑ', 120), (',', 480), ('ɑ', 200)]);
         assert!(share(&timeline, 16_000 + 16 * 400, Viseme::Sil) > 0.95);
         assert!(share(&timeline, 16_000 - 16 * 30, Viseme::Aa) > 0.1);
-        assert!(share(&timeline, 16_000 + 16 * 100, Viseme::Aa) > 0.9);
+        assert!(share(&timeline, 16_000 + 16 * 60, Viseme::Aa) > 0.9);
     }
 
     #[test]
@@ -342,6 +365,12 @@ mod tests {
         let timeline = said(&[('ə', 100), ('b', 60), ('ˈ', 40), ('W', 120), ('t', 50)]);
         assert!(timeline.emphasis(16_000 + 16 * 220) > 0.8);
         assert!(timeline.emphasis(16_000 + 16 * 900) < 0.01);
+    }
+
+    #[test]
+    fn without_stress_marks_long_vowels_are_stressed() {
+        let timeline = said(&[('ə', 60), ('b', 60), ('W', 160), ('t', 50)]);
+        assert!(timeline.emphasis(16_000 + 16 * 170) > 0.7);
     }
 
     #[test]
