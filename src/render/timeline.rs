@@ -228,11 +228,11 @@ impl Cued {
         let rise = match self.viseme {
             Viseme::Ou | Viseme::Oh | Viseme::CH | Viseme::RR => ROUND_RISE_MS,
             // A pause waits for the last sound.
-            Viseme::Sil => 0.0,
+            Viseme::Sil => 20.0,
             _ => RISE_MS,
         };
         // Full strength is reached a little inside, so that short sounds still yield to long ones.
-        let inside = (ms(self.end - self.start) * 0.4).min(40.0);
+        let inside = (ms(self.end - self.start) * 0.4).min(if self.viseme == Viseme::Sil { RISE_MS } else { 40.0 });
         self.hold * self.ramp(at, (rise, inside), (inside, FALL_MS))
     }
 
