@@ -149,7 +149,8 @@ impl Compositor {
         let (w, h) = (self.avatar.width() as usize, self.avatar.height() as usize);
         for (j, band) in self.frame.chunks_mut(w * BLOCK).enumerate() {
             for i in self.wiped.start / BLOCK..self.wiped.end.div_ceil(BLOCK) {
-                let corners = [(i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1)].map(|(i, j)| self.sources[j * grid.cols() + i]);
+                let corners =
+                    [(i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1)].map(|(i, j)| self.sources[j * grid.cols() + i]);
                 let low = [0, 1].map(|k| corners.iter().fold(f32::MAX, |m, c| m.min(c[k])));
                 let high = [0, 1].map(|k| corners.iter().fold(f32::MIN, |m, c| m.max(c[k])));
                 match grid.cover(low, high) {
@@ -298,7 +299,8 @@ mod tests {
         let avatar = synthetic::avatar("history");
         let mut compositor = Compositor::new(avatar.clone());
         let mut lively = rig();
-        (lively.mouth[0], lively.mouth[13], lively.eyes[0], lively.eyes[2], lively.brows[0], lively.brows[1]) = (0.5, 0.5, 0.2, 0.8, 0.4, 0.6);
+        (lively.mouth[0], lively.mouth[13], lively.eyes[0], lively.eyes[2], lively.brows[0], lively.brows[1]) =
+            (0.5, 0.5, 0.2, 0.8, 0.4, 0.6);
         lively.head = Attitude { yaw: 0.08, pitch: -0.03, roll: 0.05, lift_px: 0.7 };
         lively.breath = 0.6;
         compositor.paint(&lively);

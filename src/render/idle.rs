@@ -82,7 +82,9 @@ fn sway(t: f64, seed: u64, speech: Speech) -> Attitude {
     // Slow and half as much less slow, in each direction its own: the two periods of a direction have no common multiple.
     let slow = |k: u64, period: f64| 0.75 * noise(t / period, seed, k) + 0.35 * noise(t / (period * 0.441), seed, k + 10);
     let quick = |k: u64| noise(t / 0.83, seed, k + 30) * speech.activity;
-    let turn = |k: usize, period: f64| SWAY[k] * slow(k as u64, period) * (1.0 + LIVELIER * speech.activity) + LIVELY[k] * quick(k as u64);
+    let turn = |k: usize, period: f64| {
+        SWAY[k] * slow(k as u64, period) * (1.0 + LIVELIER * speech.activity) + LIVELY[k] * quick(k as u64)
+    };
     Attitude {
         yaw: turn(0, 4.7),
         pitch: turn(1, 3.9) + NOD * speech.emphasis * speech.activity,
@@ -177,7 +179,9 @@ pub(super) fn noise(t: f64, seed: u64, channel: u64) -> f32 {
     let (a, b, c, d) = (value(n.wrapping_sub(1)), value(n), value(n.wrapping_add(1)), value(n.wrapping_add(2)));
     // Uniform B-spline: smoother than Catmull-Rom and never beyond its values.
     let g = 1.0 - f;
-    (a * g * g * g + b * (3.0 * f * f * f - 6.0 * f * f + 4.0) + c * (3.0 * g * g * g - 6.0 * g * g + 4.0) + d * f * f * f) / 6.0 * 1.4
+    (a * g * g * g + b * (3.0 * f * f * f - 6.0 * f * f + 4.0) + c * (3.0 * g * g * g - 6.0 * g * g + 4.0) + d * f * f * f)
+        / 6.0
+        * 1.4
 }
 
 /// 0 to 1 from three numbers (splitmix64's finaliser, public domain).
@@ -209,7 +213,9 @@ mod tests {
             let mut before = life(0, 7, speech).head;
             for at in minutes(10) {
                 let head = life(at, 7, speech).head;
-                for (now, then, limit) in [(head.yaw, before.yaw, 0.1), (head.pitch, before.pitch, 0.06), (head.roll, before.roll, 0.06)] {
+                for (now, then, limit) in
+                    [(head.yaw, before.yaw, 0.1), (head.pitch, before.pitch, 0.06), (head.roll, before.roll, 0.06)]
+                {
                     // 0.6 degrees in 40 ms is 15 a second: a brisk turn.
                     assert!((now - then).abs() < 0.0105, "jump of {} at {at}", now - then);
                     assert!(now.abs() < limit);

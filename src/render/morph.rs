@@ -122,7 +122,13 @@ impl Morph {
         }
     }
 
-    fn cells<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4], mix: impl Mix<N>) {
+    fn cells<const N: usize>(
+        &mut self,
+        patch: &Patch,
+        active: &[Active; N],
+        [i0, i1, j0, j1]: [usize; 4],
+        mix: impl Mix<N>,
+    ) {
         for j in (j0..j1).rev() {
             for i in i0..i1 {
                 self.quad(patch, active, [i, i + 1, j, j + 1], mix);
@@ -136,8 +142,11 @@ impl Morph {
             for i in i0..i1 {
                 let dy = |i: usize, j: usize| f32::from(self.moved[j * patch.cols + i][1]);
                 let opening = (dy(i, j + 1) - dy(i, j)).max(dy(i + 1, j + 1) - dy(i + 1, j)) / MOVED_STEPS;
-                let gain = INSIDE_GAIN * ((opening - INSIDE_OPENING_PX.0) / (INSIDE_OPENING_PX.1 - INSIDE_OPENING_PX.0)).clamp(0.0, 1.0);
-                let mix = move |active: &[Active; N], at: &[[i32; 2]; N], width, height| mixed_by_inside(active, at, width, height, gain);
+                let gain = INSIDE_GAIN
+                    * ((opening - INSIDE_OPENING_PX.0) / (INSIDE_OPENING_PX.1 - INSIDE_OPENING_PX.0)).clamp(0.0, 1.0);
+                let mix = move |active: &[Active; N], at: &[[i32; 2]; N], width, height| {
+                    mixed_by_inside(active, at, width, height, gain)
+                };
                 self.quad(patch, active, [i, i + 1, j, j + 1], mix);
             }
         }
@@ -181,7 +190,14 @@ impl Morph {
         }
     }
 
-    fn triangle<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], corners: [Corner; 3], mix: impl Mix<N>, by_twos: bool) {
+    fn triangle<const N: usize>(
+        &mut self,
+        patch: &Patch,
+        active: &[Active; N],
+        corners: [Corner; 3],
+        mix: impl Mix<N>,
+        by_twos: bool,
+    ) {
         let to = corners.map(|(node, at)| {
             let moved = self.moved[node];
             [at[0] + f32::from(moved[0]) / MOVED_STEPS, at[1] + f32::from(moved[1]) / MOVED_STEPS]
@@ -227,7 +243,8 @@ impl Morph {
             let step = texels.map(|t| t.map(|t| t.dx as i32));
             let forward = |at: &mut [[i32; 2]; N], pixels: i32| {
                 for (at, step) in at.iter_mut().zip(step) {
-                    *at = [at[0].wrapping_add(step[0].wrapping_mul(pixels)), at[1].wrapping_add(step[1].wrapping_mul(pixels))];
+                    *at =
+                        [at[0].wrapping_add(step[0].wrapping_mul(pixels)), at[1].wrapping_add(step[1].wrapping_mul(pixels))];
                 }
             };
             let row = &mut self.pixels[y * width + from..y * width + to];
@@ -285,7 +302,9 @@ fn first_pixel(v: f32) -> usize {
 
 #[inline]
 fn mixed<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize) -> Lanes {
-    settle(active.iter().zip(at).map(|(a, [x, y])| sample(&a.pose.image, width, height, *x, *y) * Lanes::from(a.parts)).sum())
+    settle(
+        active.iter().zip(at).map(|(a, [x, y])| sample(&a.pose.image, width, height, *x, *y) * Lanes::from(a.parts)).sum(),
+    )
 }
 
 /// [`mixed`] for two neighbours that are read one texel apart.
@@ -301,7 +320,13 @@ fn mixed_two<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: us
 
 /// Each picture counts by its weight, and far more where it shows the inside of the mouth.
 #[inline]
-fn mixed_by_inside<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize, gain: f32) -> Lanes {
+fn mixed_by_inside<const N: usize>(
+    active: &[Active; N],
+    at: &[[i32; 2]; N],
+    width: usize,
+    height: usize,
+    gain: f32,
+) -> Lanes {
     let (mut sum, mut total) = ([0.0_f32; 4], 0.0);
     for (a, [x, y]) in active.iter().zip(at) {
         let column = (((x + 128) >> 8).max(0) as usize).min(width - 1);

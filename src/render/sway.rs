@@ -84,7 +84,14 @@ impl Neck {
 impl HeadGrid {
     /// `points` are `cols` wide and span the frame of `width` pixels; `head` is the layer that will be warped.
     /// `None` if they do not form a surface in front of the camera.
-    pub(super) fn new(points: &[[f32; 3]], cols: usize, camera: Camera, neck: Neck, head: &[Rgba], width: usize) -> Option<Self> {
+    pub(super) fn new(
+        points: &[[f32; 3]],
+        cols: usize,
+        camera: Camera,
+        neck: Neck,
+        head: &[Rgba],
+        width: usize,
+    ) -> Option<Self> {
         let height = head.len() / width;
         let (grid_cols, grid_rows) = (width.div_ceil(BLOCK) + 1, height.div_ceil(BLOCK) + 1);
         let mut fine = Vec::with_capacity(grid_cols * grid_rows);

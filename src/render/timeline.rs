@@ -77,7 +77,8 @@ impl Timeline {
         // Some voices do not say where the stress is; then the long vowels have it.
         let marked = phonemes.iter().any(|p| matches!(Symbol::of(p.symbol), Symbol::Stress(_)));
         for p in phonemes {
-            let (from, to) = (start.saturating_add(p.start.into()), start.saturating_add(u64::from(p.start) + u64::from(p.len)));
+            let (from, to) =
+                (start.saturating_add(p.start.into()), start.saturating_add(u64::from(p.start) + u64::from(p.len)));
             match Symbol::of(p.symbol) {
                 Symbol::Stress(level) => {
                     stress = Some((stress.map_or(from, |(at, _)| at), level));
@@ -206,7 +207,9 @@ impl Timeline {
 
     fn pause(&mut self, start: u64, end: u64, symbol: char) {
         // Voices give the silence at a clause's end to its last sound: 13 units of 25 ms in which nothing is heard.
-        if symbol != ' ' && let Some(last) = self.sounds.back_mut().filter(|last| ms(last.end - last.start) > LAST_MS) {
+        if symbol != ' '
+            && let Some(last) = self.sounds.back_mut().filter(|last| ms(last.end - last.start) > LAST_MS)
+        {
             last.end = last.start + samples(LAST_MS);
         }
         if matches!(symbol, '.' | '!' | '?' | '…' | '。' | '！' | '？') && self.ends.len() < MAX_SOUNDS {
@@ -315,7 +318,22 @@ mod tests {
 
     #[test]
     fn shares_add_up_to_one_and_never_jump() {
-        let timeline = said(&[(' ', 50), ('h', 40), ('ə', 60), ('l', 50), ('ˈ', 50), ('O', 140), (',', 200), ('s', 80), ('ˈ', 30), ('A', 90), ('ʃ', 70), ('W', 120), ('t', 50), ('.', 300)]);
+        let timeline = said(&[
+            (' ', 50),
+            ('h', 40),
+            ('ə', 60),
+            ('l', 50),
+            ('ˈ', 50),
+            ('O', 140),
+            (',', 200),
+            ('s', 80),
+            ('ˈ', 30),
+            ('A', 90),
+            ('ʃ', 70),
+            ('W', 120),
+            ('t', 50),
+            ('.', 300),
+        ]);
         let mut before = timeline.mouth(10_000);
         for at in (10_160..45_000).step_by(160) {
             let now = timeline.mouth(at);

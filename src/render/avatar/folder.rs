@@ -41,7 +41,10 @@ impl Folder {
         let read = || {
             let sum = manifest.checksum(file).ok_or(Fault::Unlisted)?;
             let bytes = self.bytes(file)?;
-            let mut digits = sum.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()));
+            let mut digits = sum
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()));
             let same = sum.len() == 64 && Sha256::digest(&bytes).iter().all(|byte| digits.next() == Some(Some(*byte)));
             if same { Ok(bytes) } else { Err(Fault::Checksum) }
         };

@@ -24,8 +24,26 @@ use super::sway::{Camera, HeadGrid, Neck};
 
 /// The mouth's poses, in the order of the weights that [`super::composite::Rig`] carries; the first is the rest face.
 pub(super) const MOUTH: [&str; 20] = [
-    "sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "ih", "oh", "ou", "aa_half", "E_half", "oh_half",
-    "smile", "smile_open",
+    "sil",
+    "PP",
+    "FF",
+    "TH",
+    "DD",
+    "kk",
+    "CH",
+    "SS",
+    "nn",
+    "RR",
+    "aa",
+    "E",
+    "ih",
+    "oh",
+    "ou",
+    "aa_half",
+    "E_half",
+    "oh_half",
+    "smile",
+    "smile_open",
 ];
 
 /// The eyes' poses; the first is the rest face.

@@ -137,7 +137,11 @@ impl Patch {
             self.poses.iter().map(|p| dy(&p.flow, j + 1) - dy(&p.flow, j)).fold(0.0, f32::max) / FLOW_STEPS
         };
         let line: Vec<Option<usize>> = (0..self.cols)
-            .map(|i| (0..self.rows - 1).max_by(|a, b| parting(i, *a).total_cmp(&parting(i, *b))).filter(|j| parting(i, *j) > PARTING_PX))
+            .map(|i| {
+                (0..self.rows - 1)
+                    .max_by(|a, b| parting(i, *a).total_cmp(&parting(i, *b)))
+                    .filter(|j| parting(i, *j) > PARTING_PX)
+            })
             .collect();
         for (i, row) in line.iter().enumerate() {
             let Some(row) = *row else { continue };
@@ -240,7 +244,8 @@ impl Patch {
         }
         let (w, rest) = (self.area.width(), &self.poses[0].image);
         let pixels = (j0 * self.cell..j1 * self.cell).flat_map(|y| y * w + i0 * self.cell..y * w + i1 * self.cell);
-        let difference = |at: usize| gather(image[at]).iter().zip(gather(rest[at])).map(|(a, b)| a.abs_diff(b)).fold(0, u8::max);
+        let difference =
+            |at: usize| gather(image[at]).iter().zip(gather(rest[at])).map(|(a, b)| a.abs_diff(b)).fold(0, u8::max);
         let changed = pixels.map(difference).fold(0, u8::max);
         let rows = (j0..=j1).map(|j| &flow[j * self.cols + i0..=j * self.cols + i1]);
         let moved = rows.flatten().map(|f| f[0].unsigned_abs().max(f[1].unsigned_abs())).fold(0, u8::max);
@@ -256,7 +261,8 @@ impl Patch {
     fn moves_smoothly(&self, flow: &[[i8; 2]], [i0, i1, j0, j1]: [usize; 4]) -> bool {
         let at = |i: usize, j: usize| flow[j * self.cols + i].map(|v| f32::from(v) / FLOW_STEPS);
         let (a, b, c, d) = (at(i0, j0), at(i1, j0), at(i0, j1), at(i1, j1));
-        let steep = |p: [f32; 2], q: [f32; 2], cells: usize| (0..2).any(|k| (p[k] - q[k]).abs() > TEAR * (cells * self.cell) as f32);
+        let steep =
+            |p: [f32; 2], q: [f32; 2], cells: usize| (0..2).any(|k| (p[k] - q[k]).abs() > TEAR * (cells * self.cell) as f32);
         if steep(a, b, i1 - i0) || steep(c, d, i1 - i0) || steep(a, c, j1 - j0) || steep(b, d, j1 - j0) {
             return false;
         }

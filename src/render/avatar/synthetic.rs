@@ -33,10 +33,14 @@ impl Pack {
     /// `test` names its folder.
     pub(in crate::render) fn new(test: &str) -> Self {
         let mut files = BTreeMap::new();
-        let face = |x: u32, y: u32| if (12..84).contains(&x) && (4..92).contains(&y) { [200, 160, 140, 255] } else { [0; 4] };
+        let face =
+            |x: u32, y: u32| if (12..84).contains(&x) && (4..92).contains(&y) { [200, 160, 140, 255] } else { [0; 4] };
         files.insert("back.webp".into(), picture([0, 0, SIDE, SIDE], |x, y| [x as u8, y as u8, 90, 255]));
         files.insert("head.webp".into(), picture([0, 0, SIDE, SIDE], face));
-        files.insert("front.webp".into(), picture([0, 0, SIDE, SIDE], |_, y| if y >= 90 { [10, 90, 90, 255] } else { [0; 4] }));
+        files.insert(
+            "front.webp".into(),
+            picture([0, 0, SIDE, SIDE], |_, y| if y >= 90 { [10, 90, 90, 255] } else { [0; 4] }),
+        );
         files.insert("thumb.webp".into(), picture([0, 0, 16, 16], face));
         files.insert("poster.webp".into(), picture([0, 0, SIDE, SIDE], face));
         files.insert("grid.bin".into(), grid());
@@ -80,7 +84,8 @@ impl Pack {
         for (name, bytes) in &self.files {
             std::fs::write(self.dir.join(name), bytes).expect("the temporary folder can be written");
         }
-        std::fs::write(self.dir.join("manifest.json"), self.manifest.to_string()).expect("the temporary folder can be written");
+        std::fs::write(self.dir.join("manifest.json"), self.manifest.to_string())
+            .expect("the temporary folder can be written");
         Avatar::load(&self.dir)
     }
 }

@@ -60,7 +60,10 @@ fn a_picture_of_the_wrong_or_of_a_huge_size_is_an_error() {
     let small = picture([0, 0, 16, 16], |_, _| [0; 4]);
     assert!(matches!(fault("size", |p| drop(p.files.insert("back.webp".into(), small))).fault, Fault::Size { .. }));
     let huge = picture([0, 0, 5_000, 8], |_, _| [0; 4]);
-    assert!(matches!(fault("huge", |p| drop(p.files.insert("back.webp".into(), huge))).fault, Fault::Picture(_) | Fault::Size { .. }));
+    assert!(matches!(
+        fault("huge", |p| drop(p.files.insert("back.webp".into(), huge))).fault,
+        Fault::Picture(_) | Fault::Size { .. }
+    ));
 }
 
 #[test]
@@ -98,8 +101,14 @@ fn a_missing_pose_or_group_is_named() {
 
 #[test]
 fn a_flow_or_grid_of_the_wrong_length_is_an_error() {
-    assert!(matches!(fault("flow", |p| p.files.get_mut("ou.flow").expect("it is there").truncate(9)).fault, Fault::Size { .. }));
-    assert!(matches!(fault("grid", |p| p.files.get_mut("grid.bin").expect("it is there").truncate(9)).fault, Fault::Size { .. }));
+    assert!(matches!(
+        fault("flow", |p| p.files.get_mut("ou.flow").expect("it is there").truncate(9)).fault,
+        Fault::Size { .. }
+    ));
+    assert!(matches!(
+        fault("grid", |p| p.files.get_mut("grid.bin").expect("it is there").truncate(9)).fault,
+        Fault::Size { .. }
+    ));
 }
 
 #[test]
