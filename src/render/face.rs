@@ -117,11 +117,10 @@ impl LipSync for Face {
     fn picture(&mut self, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
         self.listen(sound);
         self.timeline.forget_before(at);
-        let since = self.timeline.sentence_end(at).map(|end| (at - end) as f64 / f64::from(AUDIO_RATE_HZ));
         let speech = Speech {
             activity: self.activity,
             emphasis: self.timeline.emphasis(at + LEAD),
-            since_sentence_s: since.filter(|s| *s < 2.0),
+            sentence_end: self.timeline.sentence_end(at),
         };
         let life = idle::life(at, self.seed, speech);
         let mouth = self.mouth(at, life.smile, sound);

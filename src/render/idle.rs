@@ -43,8 +43,8 @@ pub(super) struct Speech {
     pub(super) activity: f32,
     /// 0 to 1, swells on stressed vowels.
     pub(super) emphasis: f32,
-    /// Seconds since the last sentence ended.
-    pub(super) since_sentence_s: Option<f64>,
+    /// The sample at which the last sentence ended.
+    pub(super) sentence_end: Option<u64>,
 }
 
 /// All that moves but the mouth.
@@ -71,7 +71,7 @@ pub(super) fn life(at: u64, seed: u64, speech: Speech) -> Life {
     Life {
         head,
         breath: breath(t, seed),
-        blink: blink(t, seed, speech.since_sentence_s),
+        blink: blink(t, seed, speech.sentence_end),
         gaze: gaze(t, seed, head),
         brow: brow(t, seed, speech),
         smile: in_steps((0.55 + 0.25 * noise(t / 6.7, seed, 21)) * (1.0 - 0.75 * speech.activity)),
@@ -100,7 +100,7 @@ fn breath(t: f64, seed: u64) -> f32 {
     if phase < inhaled { ease(phase / inhaled) } else { 1.0 - ease((phase - inhaled) / (exhaled - inhaled)) }
 }
 
-fn blink(t: f64, seed: u64, since_sentence_s: Option<f64>) -> f32 {
+fn blink(t: f64, seed: u64, sentence_end: Option<u64>) -> f32 {
     let slot = (t / BLINK_SLOT_S).floor();
     let mut lid = 0.0_f32;
     for slot in [slot - 1.0, slot] {
@@ -112,12 +112,9 @@ fn blink(t: f64, seed: u64, since_sentence_s: Option<f64>) -> f32 {
             lid = lid.max(lid_after(t - start - 0.36));
         }
     }
-    if let Some(since) = since_sentence_s {
-        // Two thirds of the sentences are followed by one.
-        let end = ((t - since) * 100.0).round() as i64 as u64;
-        if hash(seed, 52, end) < 0.66 {
-            lid = lid.max(lid_after(since - 0.12));
-        }
+    // Two thirds of the sentences are followed by one.
+    if let Some(end) = sentence_end.filter(|end| hash(seed, 52, *end) < 0.66) {
+        lid = lid.max(lid_after(t - end as f64 / f64::from(AUDIO_RATE_HZ) - 0.12));
     }
     lid
 }
@@ -257,7 +254,7 @@ mod tests {
     #[test]
     fn everything_stays_in_its_range_for_a_day() {
         for at in (0..24 * 3_600).map(|s| s * 16_000 + 123) {
-            let life = life(at, 5, Speech { activity: 1.0, emphasis: 1.0, since_sentence_s: Some(0.3) });
+            let life = life(at, 5, Speech { activity: 1.0, emphasis: 1.0, sentence_end: Some(at - at.min(3_000)) });
             for v in [life.breath, life.blink, life.brow, life.smile, life.gaze[0].abs(), life.gaze[1].abs()] {
                 assert!((0.0..=1.0).contains(&v), "{life:?}");
             }
