@@ -19,6 +19,7 @@ use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
     RtpCodecKind,
 };
+use rtc::peer_connection::transport::RTCDtlsTransportState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,9 @@ use crate::track::{Bitrate, Encoded, MediaSink};
 const SEND_QUEUE: usize = 48;
 /// From the answer to media (L12).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The stack reads an alert within a few milliseconds.
+const SHUT_POLL: Duration = Duration::from_millis(10);
+const SHUT_CHECKS: usize = 5;
 /// Gathering only binds a loopback socket; more than this is a fault.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between ICE checks. The crate's 200 ms make a set-up of 210 ms; 20 ms make one of 30.
@@ -417,10 +421,12 @@ impl Life {
     }
 
     async fn stream(&mut self) -> Closed {
+        let slot = Arc::clone(&self.lease.slot);
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Closed::Ended,
+                () = slot.alert() => if self.is_shut().await { return Closed::Left },
                 changed = self.state.changed() => match (changed, *self.state.borrow()) {
                     (Err(_), _) | (_, RTCPeerConnectionState::Closed) => return Closed::Left,
                     (_, RTCPeerConnectionState::Failed) => return Closed::Lost,
@@ -433,6 +439,21 @@ impl Life {
                 },
             }
         }
+    }
+
+    /// Whether the viewer has shut the connection: an alert alone could be forged.
+    async fn is_shut(&self) -> bool {
+        for _ in 0..SHUT_CHECKS {
+            tokio::time::sleep(SHUT_POLL).await;
+            for sender in self.connection.get_senders().await {
+                if let Ok(Some(transport)) = sender.transport().await
+                    && transport.state().await.is_ok_and(|state| state == RTCDtlsTransportState::Closed)
+                {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     async fn send(&mut self, frame: &Encoded) -> Result<(), webrtc::error::Error> {

@@ -100,4 +100,20 @@ mod tests {
         assert_eq!(packets.iter().filter(|p| p.header.marker).count(), 1);
         assert!(packets.last().unwrap().header.marker);
     }
+
+    #[test]
+    fn every_h264_picture_becomes_packets() {
+        let mut encoder = crate::codec::open(VideoCodec::H264, 512, 512, 800_000).unwrap();
+        let mut stream = Stream::video(VideoCodec::H264, 1, 96);
+        for n in 0..20_u64 {
+            let mut frame = crate::media::VideoFrame::black(512, 512);
+            for (i, p) in frame.planes_mut()[0].iter_mut().enumerate() {
+                *p = ((i * 7) as u64 + n * 5 + (i as u64 / 512) * n) as u8;
+            }
+            let picture = encoder.encode(&frame, false).unwrap();
+            let packets = stream.packets(&picture.data, MediaTime { ticks: n * 3_600, rate_hz: 90_000 });
+            let sent: usize = packets.iter().map(|p| p.payload.len()).sum();
+            assert!(!packets.is_empty() && sent * 10 > picture.data.len() * 9, "picture {n}: {sent} of {}", picture.data.len());
+        }
+    }
 }

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, BATCH_SIZE, JoinHandle, RecvMeta, Runtime, TokioRuntime,
     Transmit,
@@ -34,6 +35,8 @@ const MAX_RATE: u32 = 1_000;
 const MAX_HANDSHAKE: u32 = 300;
 /// Addresses that one peer may speak from: every pair that ICE tries.
 const MAX_ADDRESSES: usize = 64;
+/// The DTLS content type of alerts, `close_notify` among them (RFC 5246 §7.2).
+const ALERT: u8 = 21;
 /// Kernel buffers: at 30 sessions 212 kB overflowed and the resends that followed fed on themselves.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -69,6 +72,8 @@ pub(super) struct Slot {
     /// The handshake is over: no more than stray handshake datagrams are expected.
     connected: AtomicBool,
     handshake_datagrams: AtomicU32,
+    /// An alert came after the handshake: the peer may have said good-bye.
+    alert: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -116,6 +121,7 @@ impl UdpMux {
             inbox: Mutex::default(),
             connected: AtomicBool::new(false),
             handshake_datagrams: AtomicU32::new(0),
+            alert: Notify::new(),
         });
         self.routes().by_ufrag.insert(ufrag.to_owned(), Arc::clone(&slot));
         slot
@@ -158,6 +164,10 @@ impl UdpMux {
                 };
                 if matches!(kind, Datagram::Dtls(content) if !slot.admits_dtls(content)) {
                     return metrics::udp_dropped("dtls_budget");
+                }
+                if kind == Datagram::Dtls(ALERT) && slot.connected.load(Ordering::Relaxed) {
+                    slot.deliver(bytes, from);
+                    return slot.alert.notify_one();
                 }
                 slot
             }
@@ -217,6 +227,11 @@ impl Slot {
     /// After this, handshake datagrams are no longer expected.
     pub(super) fn set_connected(&self) {
         self.connected.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for an alert. The WebRTC stack answers a `close_notify` but tells nobody.
+    pub(super) async fn alert(&self) {
+        self.alert.notified().await;
     }
 
     fn admits_dtls(&self, content: u8) -> bool {
