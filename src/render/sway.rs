@@ -179,11 +179,13 @@ impl HeadGrid {
         let (fx, fy) = (x - i as f32, y - j as f32);
         let top = &field[j * self.cols + i..][..2];
         let bottom = &field[(j + 1) * self.cols + i..][..2];
-        std::array::from_fn(|k| {
+        let mut out = [0.0; 2];
+        for k in 0..2 {
             let a = top[0][k] + (top[1][k] - top[0][k]) * fx;
             let b = bottom[0][k] + (bottom[1][k] - bottom[0][k]) * fx;
-            a + (b - a) * fy
-        })
+            out[k] = a + (b - a) * fy;
+        }
+        out
     }
 }
 
