@@ -1,4 +1,7 @@
 //! stub
 #![allow(missing_docs)]
-#[derive(clap::Args)] pub struct Options {}
-pub async fn run(_: Options) -> anyhow::Result<()> { Ok(()) }
+#[derive(clap::Args)]
+pub struct Options {}
+pub async fn run(_: Options) -> anyhow::Result<()> {
+    Ok(())
+}

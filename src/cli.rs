@@ -130,7 +130,8 @@ pub fn run() -> u8 {
             return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
     };
-    let environment: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str())).collect();
+    let environment: BTreeMap<String, String> =
+        std::env::vars().filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str())).collect();
     let mut config = match Config::load(cli.config.as_deref(), &environment) {
         Ok(config) => config,
         Err(error) => {
@@ -306,4 +307,3 @@ mod tests {
         assert_eq!(file[40..44], 6_u32.to_le_bytes());
     }
 }
-

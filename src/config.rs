@@ -429,7 +429,11 @@ mod tests {
     fn the_environment_wins_over_the_file() {
         let file = parse("server: {max_sessions: 3}\nwebrtc: {bitrate: {max: 1M}}").unwrap();
         let config = file
-            .overridden(&env(&[("VISAVIS_SERVER__MAX_SESSIONS", "5"), ("VISAVIS_WEBRTC__BITRATE__START", "300k"), ("PATH", "/bin")]))
+            .overridden(&env(&[
+                ("VISAVIS_SERVER__MAX_SESSIONS", "5"),
+                ("VISAVIS_WEBRTC__BITRATE__START", "300k"),
+                ("PATH", "/bin"),
+            ]))
             .unwrap();
         assert_eq!(config.server.max_sessions, 5);
         assert_eq!(config.webrtc.bitrate.start, BitRate(300_000));

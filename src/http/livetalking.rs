@@ -160,7 +160,8 @@ impl Api {
         let character = app.catalogue.get(body.avatar.as_deref().unwrap_or_default())?;
         let asked = client::asked(request, trusted).await;
 
-        let busy = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many offers at once: try again").retry_after(1);
+        let busy =
+            || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many offers at once: try again").retry_after(1);
         let _place = app.waiting.try_acquire().map_err(|_| {
             metrics::rejected("L2");
             busy()

@@ -83,6 +83,8 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .data(Arc::clone(app))
         .map_to_response();
     let gate_app = Arc::clone(app);
-    routes.around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request)).with(CatchPanic::new())
+    routes
+        .around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request))
+        .with(CatchPanic::new())
         .map_to_response()
 }

@@ -50,7 +50,9 @@ pub(super) fn require_admin(request: &Request, app: &App) -> Result<(), Failure>
         .unwrap_or_default();
     match server.admin_token.reveal() {
         Some(token) if same(token.as_bytes(), given.as_bytes()) => Ok(()),
-        Some(_) => Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", "this needs the admin token as a Bearer token")),
+        Some(_) => {
+            Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", "this needs the admin token as a Bearer token"))
+        }
         None => {
             let msg = "only this machine may ask: set server.admin_token to ask from elsewhere";
             Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", msg))

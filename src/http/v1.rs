@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use hmac::{Hmac, Mac};
-use poem::http::StatusCode;
 use poem::Request;
+use poem::http::StatusCode;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Binary, Json, Response};
 use poem_openapi::{Object, OpenApi};
@@ -164,14 +164,12 @@ impl Api {
 }
 
 impl Api {
-    fn picture(
-        &self,
-        id: &str,
-        of: impl Fn(&crate::render::Avatar) -> &[u8],
-    ) -> poem::Result<Response<Binary<Vec<u8>>>> {
+    fn picture(&self, id: &str, of: impl Fn(&crate::render::Avatar) -> &[u8]) -> poem::Result<Response<Binary<Vec<u8>>>> {
         let character = self.app.catalogue.get(id).map_err(Failure::from)?;
         let pack = character.pack().ok_or_else(|| Failure::from(crate::render::CatalogueError::Unknown))?;
-        Ok(Response::new(Binary(of(pack).to_vec())).header("content-type", "image/webp").header("cache-control", "max-age=300"))
+        Ok(Response::new(Binary(of(pack).to_vec()))
+            .header("content-type", "image/webp")
+            .header("cache-control", "max-age=300"))
     }
 }
 

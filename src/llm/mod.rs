@@ -67,7 +67,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             provider: Provider::Local,
-            system_prompt: "You are a friendly digital human. You answer aloud, so answer briefly and in plain sentences.".into(),
+            system_prompt: "You are a friendly digital human. You answer aloud, so answer briefly and in plain sentences."
+                .into(),
             local: local::Config::default(),
         }
     }

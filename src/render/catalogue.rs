@@ -114,11 +114,7 @@ impl Catalogue {
         Self::of(loaded, dir, default)
     }
 
-    fn of(
-        entries: BTreeMap<String, Result<Character, avatar::Error>>,
-        dir: &Path,
-        default: &str,
-    ) -> Result<Self, Error> {
+    fn of(entries: BTreeMap<String, Result<Character, avatar::Error>>, dir: &Path, default: &str) -> Result<Self, Error> {
         for (id, entry) in &entries {
             if let Err(error) = entry {
                 tracing::error!(avatar = id, error = %chain(error), "this avatar cannot be shown");
@@ -137,8 +133,8 @@ impl Catalogue {
             Some(default) => Ok(Self { entries, default }),
             None => {
                 let faults = entries.values().filter_map(|entry| entry.as_ref().err()).map(chain);
-                let missing = (!default.is_empty() && !entries.contains_key(default))
-                    .then(|| format!("there is no \"{default}\""));
+                let missing =
+                    (!default.is_empty() && !entries.contains_key(default)).then(|| format!("there is no \"{default}\""));
                 let detail = missing.into_iter().chain(faults).map(|f| format!(": {f}")).collect();
                 Err(Error::None { dir: dir.to_owned(), detail })
             }

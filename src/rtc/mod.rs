@@ -33,11 +33,4 @@ impl VideoCodec {
             Self::Vp8 => "video/VP8",
         }
     }
-
-    fn fmtp(self) -> &'static str {
-        match self {
-            Self::H264 => "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
-            Self::Vp8 => "",
-        }
-    }
 }

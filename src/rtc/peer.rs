@@ -15,11 +15,11 @@ use rtc::interceptor::{Registry, Slot as ChainSlot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::{configure_nack, configure_rtcp_reports};
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
     RtpCodecKind,
 };
-use rtc::peer_connection::transport::RTCDtlsTransportState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -151,7 +151,8 @@ impl Peer {
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_credentials(ufrag, password)
             .build();
-        let handler = Handler { gathered: gathered_tx, state: state_tx, channels: Arc::clone(&channels), events: events.clone() };
+        let handler =
+            Handler { gathered: gathered_tx, state: state_tx, channels: Arc::clone(&channels), events: events.clone() };
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
                 .with_media_engine(engine)
@@ -250,9 +251,9 @@ async fn negotiate(
     };
     connection.add_track(Arc::clone(&audio.track) as Arc<dyn TrackLocal>).await?;
     let mut video = None;
-    if let Some(line) = offer.video {
+    if let Some(line) = &offer.video {
         let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
-        let track = local_track(RtpCodecKind::Video, video_codec(line.codec), ssrc, rtx);
+        let track = local_track(RtpCodecKind::Video, video_codec(line), ssrc, rtx);
         connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?;
         video = Some(Outgoing { track, stream: Stream::video(line.codec, ssrc, line.payload_type) });
     }
@@ -272,10 +273,11 @@ async fn negotiate(
 fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error> {
     let audio = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: offer.opus };
     engine.register_codec(audio, RtpCodecKind::Audio)?;
-    if let Some(VideoLine { codec, payload_type, rtx }) = offer.video {
-        let video = RTCRtpCodecParameters { rtp_codec: video_codec(codec), payload_type };
+    if let Some(line) = &offer.video {
+        let payload_type = line.payload_type;
+        let video = RTCRtpCodecParameters { rtp_codec: video_codec(line), payload_type };
         engine.register_codec(video, RtpCodecKind::Video)?;
-        if let Some(rtx) = rtx {
+        if let Some(rtx) = line.rtx {
             let rtp_codec = codec_of("video/rtx", 90_000, 0, &format!("apt={payload_type}"), vec![]);
             engine.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type: rtx }, RtpCodecKind::Video)?;
         }
@@ -287,10 +289,10 @@ fn opus_codec() -> RTCRtpCodec {
     codec_of("audio/opus", 48_000, 2, "minptime=10;useinbandfec=1", vec![])
 }
 
-fn video_codec(codec: VideoCodec) -> RTCRtpCodec {
+fn video_codec(line: &VideoLine) -> RTCRtpCodec {
     let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
     let feedback = vec![feedback("ccm", "fir"), feedback("nack", ""), feedback("nack", "pli")];
-    codec_of(codec.mime(), 90_000, 0, codec.fmtp(), feedback)
+    codec_of(line.codec.mime(), 90_000, 0, &line.fmtp, feedback)
 }
 
 fn codec_of(mime: &str, clock_rate: u32, channels: u16, fmtp: &str, rtcp_feedback: Vec<RTCPFeedback>) -> RTCRtpCodec {

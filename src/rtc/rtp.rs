@@ -85,7 +85,8 @@ mod tests {
     fn opus_stamps_step_by_960_and_packets_are_numbered() {
         let mut stream = Stream::opus(1, 111);
         let frame = Bytes::from_static(b"opus");
-        let stamp = |s: &mut Stream, n: u64| s.packets(&frame, MediaTime { ticks: n * 320, rate_hz: 16_000 }).remove(0).header;
+        let stamp =
+            |s: &mut Stream, n: u64| s.packets(&frame, MediaTime { ticks: n * 320, rate_hz: 16_000 }).remove(0).header;
         let (first, second) = (stamp(&mut stream, 0), stamp(&mut stream, 1));
         assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 960);
         assert_eq!(second.sequence_number.wrapping_sub(first.sequence_number), 1);
@@ -113,7 +114,11 @@ mod tests {
             let picture = encoder.encode(&frame, false).unwrap();
             let packets = stream.packets(&picture.data, MediaTime { ticks: n * 3_600, rate_hz: 90_000 });
             let sent: usize = packets.iter().map(|p| p.payload.len()).sum();
-            assert!(!packets.is_empty() && sent * 10 > picture.data.len() * 9, "picture {n}: {sent} of {}", picture.data.len());
+            assert!(
+                !packets.is_empty() && sent * 10 > picture.data.len() * 9,
+                "picture {n}: {sent} of {}",
+                picture.data.len()
+            );
         }
     }
 }

@@ -41,12 +41,14 @@ impl OfferError {
 }
 
 /// A video codec as the offer numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VideoLine {
     pub(super) codec: VideoCodec,
     pub(super) payload_type: u8,
     /// The payload type of its retransmissions (RFC 4588).
     pub(super) rtx: Option<u8>,
+    /// The offer's own parameters of it: the stack only matches H.264 profiles that are spelt alike.
+    pub(super) fmtp: String,
 }
 
 /// An offer that can be answered.
@@ -91,7 +93,7 @@ impl Offer {
 
     /// The codec that this viewer gets; `None` for a voice-only client.
     pub fn video_codec(&self) -> Option<VideoCodec> {
-        self.video.map(|line| line.codec)
+        self.video.as_ref().map(|line| line.codec)
     }
 }
 
@@ -168,28 +170,36 @@ impl<'a> Section<'a> {
     }
 
     fn video(&self) -> Option<VideoLine> {
-        self.formats.iter().find_map(|&payload_type| {
-            let codec = match self.encoding(payload_type)?.as_str() {
-                "VP8" => VideoCodec::Vp8,
-                "H264" if self.is_baseline_h264(payload_type) => VideoCodec::H264,
+        // Browsers list plain baseline (4200) before constrained baseline (42e0), which is what we send.
+        let constrained = |f: &&u8| self.h264_profile(**f).is_some_and(|profile| profile.starts_with("42e0"));
+        let best_h264 = self.formats.iter().find(constrained).copied();
+        self.formats.iter().find_map(|&offered| {
+            let (codec, payload_type) = match self.encoding(offered)?.as_str() {
+                "VP8" => (VideoCodec::Vp8, offered),
+                "H264" if self.h264_profile(offered).is_some() => (VideoCodec::H264, best_h264.unwrap_or(offered)),
                 _ => return None,
             };
+            let fmtp = self.of_format("fmtp", payload_type).unwrap_or_default().to_owned();
             let apt = format!("apt={payload_type}");
             let is_rtx_of_it = |f: &u8| {
                 self.encoding(*f).as_deref() == Some("RTX")
                     && self.of_format("fmtp", *f).is_some_and(|p| p.split(';').any(|p| p.trim() == apt))
             };
             let rtx = self.formats.iter().copied().find(is_rtx_of_it);
-            Some(VideoLine { codec, payload_type, rtx })
+            Some(VideoLine { codec, payload_type, rtx, fmtp })
         })
     }
 
-    /// (Constrained) baseline and packetization-mode 1 (RFC 6184 §8.1): the only H.264 that we send.
-    fn is_baseline_h264(&self, format: u8) -> bool {
-        let Some(parameters) = self.of_format("fmtp", format) else { return false };
+    /// The profile of a format that is H.264 (constrained) baseline in packetization-mode 1 (RFC 6184 §8.1), the only
+    /// kind that we send.
+    fn h264_profile(&self, format: u8) -> Option<String> {
+        if self.encoding(format)? != "H264" {
+            return None;
+        }
+        let parameters = self.of_format("fmtp", format)?;
         let value = |name: &str| parameters.split(';').find_map(|p| p.trim().strip_prefix(name)?.strip_prefix('='));
-        value("packetization-mode") == Some("1")
-            && value("profile-level-id").is_some_and(|id| id.len() == 6 && id.to_ascii_lowercase().starts_with("42"))
+        let profile = value("profile-level-id")?.to_ascii_lowercase();
+        (value("packetization-mode") == Some("1") && profile.len() == 6 && profile.starts_with("42")).then_some(profile)
     }
 }
 
@@ -199,7 +209,9 @@ fn without_unusable_candidates(sdp: &str) -> String {
         let Some(candidate) = line.strip_prefix("a=candidate:") else { return true };
         let mut words = candidate.split_ascii_whitespace().skip(4);
         match words.next().map(str::parse::<IpAddr>) {
-            Some(Ok(IpAddr::V4(ip))) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local(),
+            Some(Ok(IpAddr::V4(ip))) => {
+                !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local()
+            }
             Some(Ok(IpAddr::V6(ip))) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
             _ => false,
         }
@@ -236,7 +248,16 @@ mod tests {
     fn the_first_supported_codec_is_taken_with_its_numbers() {
         let offer = offer(&[AUDIO, VIDEO]).unwrap();
         assert_eq!(offer.opus, 111);
-        assert_eq!(offer.video, Some(VideoLine { codec: VideoCodec::Vp8, payload_type: 96, rtx: Some(97) }));
+        let line = VideoLine { codec: VideoCodec::Vp8, payload_type: 96, rtx: Some(97), fmtp: String::new() };
+        assert_eq!(offer.video, Some(line));
+    }
+
+    #[test]
+    fn constrained_baseline_is_taken_where_plain_baseline_is_listed_first() {
+        let video = "m=video 9 UDP/TLS/RTP/SAVPF 102 108\r\na=rtpmap:102 H264/90000\r\n\
+                     a=fmtp:102 packetization-mode=1;profile-level-id=42001f\r\na=rtpmap:108 H264/90000\r\n\
+                     a=fmtp:108 packetization-mode=1;profile-level-id=42e01f\r\n";
+        assert_eq!(offer(&[AUDIO, video]).unwrap().video.unwrap().payload_type, 108);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, BATCH_SIZE, JoinHandle, RecvMeta, Runtime, TokioRuntime,
-    Transmit,
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, BATCH_SIZE, JoinHandle, RecvMeta, Runtime,
+    TokioRuntime, Transmit,
 };
 
 use super::stun::{self, Datagram};
@@ -298,9 +298,10 @@ impl Batch {
                 Err(e) => return Err(e),
             }
         };
-        Ok(buffers[..count].iter().zip(&meta[..count]).flat_map(|(buffer, meta)| {
-            buffer[..meta.len].chunks(meta.stride.max(1)).map(move |datagram| (datagram, meta))
-        }))
+        Ok(buffers[..count]
+            .iter()
+            .zip(&meta[..count])
+            .flat_map(|(buffer, meta)| buffer[..meta.len].chunks(meta.stride.max(1)).map(move |datagram| (datagram, meta))))
     }
 }
 

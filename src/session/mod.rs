@@ -117,12 +117,8 @@ impl Session {
         let span = info_span!("session", id = name);
         let _entered = span.enter();
         let (played_tx, played) = mpsc::channel(PLAYED_QUEUE);
-        let setup = Setup {
-            name: name.clone(),
-            face: avatar.face(seed(id)),
-            throttle: Throttle::RealTime,
-            bitrate: shared.bitrate,
-        };
+        let setup =
+            Setup { name: name.clone(), face: avatar.face(seed(id)), throttle: Throttle::RealTime, bitrate: shared.bitrate };
         let (player, ended) = HumanPlayer::start(setup, played_tx)?;
         let (commands, commands_rx) = mpsc::channel(COMMAND_QUEUE);
         let session = Arc::new(Self {

@@ -182,8 +182,12 @@ impl Viewer {
     }
 
     async fn request(&self, text: &str) -> Result<(), Event> {
-        let request: Request = serde_json::from_str(text)
-            .map_err(|_| Event::error("bad_message", "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"avatar\",…}"))?;
+        let request: Request = serde_json::from_str(text).map_err(|_| {
+            Event::error(
+                "bad_message",
+                "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"avatar\",…}",
+            )
+        })?;
         let busy = |busy: Busy| Event::error("busy", busy.to_string());
         match request {
             Request::Chat { text, interrupt } => self.say(&text, true, interrupt).await,
