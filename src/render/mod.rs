@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
-pub use avatar::Avatar;
+pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
 pub use catalogue::{Catalogue, Character, Error as CatalogueError};
 pub use face::Face;
 pub use thread::{SLICE_QUEUE, spawn};

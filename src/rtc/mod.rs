@@ -4,12 +4,14 @@ mod candidates;
 mod estimate;
 mod feedback;
 mod peer;
+mod receiver;
 mod rtp;
 mod sdp;
 mod socket;
 mod stun;
 
 pub use peer::{Closed, Event, Peer, Settings};
+pub use receiver::{Arrival, ReceiveError, Receiver};
 pub use sdp::{Offer, OfferError};
 pub use socket::UdpMux;
 

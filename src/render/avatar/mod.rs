@@ -15,7 +15,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(super) use error::Error;
+pub use error::{Error, Fault};
 pub(super) use patch::{FLOW_STEPS, Patch, Pose, Tile};
 
 use self::folder::Folder;
