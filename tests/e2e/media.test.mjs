@@ -21,8 +21,9 @@ after(async () => {
 });
 
 /** A page of its own, whose probes may load what the page's own policy forbids. */
-async function open(query = '') {
+async function open(query = '', init = undefined) {
   const context = await chromium.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US', bypassCSP: true });
+  if (init) await context.addInitScript(init);
   return watch(context, `${server.url}/${query}`);
 }
 
@@ -80,7 +81,7 @@ test('the voice arrives as it was made, and the lips move while it sounds', asyn
 });
 
 test('picture and sound are in step at the browser', async () => {
-  const page = await open('?avatar=testing-flash');
+  const page = await open('?avatar=testing-flash', noteBeeps);
   await page.evaluate(watchFlash);
   await send(page, 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen');
   await sleep(10_000);
@@ -155,13 +156,32 @@ function watchMouth() {
   video.requestVideoFrameCallback(frame);
 }
 
+/** Notes the RTP stamp of each packet with which a beep begins: it is told from silence by its size. */
+function noteBeeps() {
+  globalThis.beepStamps = [];
+  let loud = false;
+  globalThis.onPeerTrack = ({ receiver }) => {
+    const { readable, writable } = receiver.createEncodedStreams();
+    const note = new TransformStream({
+      transform(frame, controller) {
+        if (receiver.track.kind === 'audio') {
+          const now = frame.data.byteLength > 20;
+          if (now && !loud) globalThis.beepStamps.push(frame.getMetadata().rtpTimestamp ?? frame.timestamp);
+          loud = now;
+        }
+        controller.enqueue(frame);
+      },
+    });
+    readable.pipeThrough(note).pipeTo(writable);
+  };
+}
+
 /** Pairs each flash with its beep, both by the time at which the browser plays them. */
 function watchFlash() {
   const video = document.querySelector('video');
   const canvas = Object.assign(document.createElement('canvas'), { width: 4, height: 4 });
   const paint = canvas.getContext('2d', { willReadFrequently: true });
   const flashes = [];
-  const beeps = [];
   let white = false;
   const frame = (_, { expectedDisplayTime }) => {
     paint.drawImage(video, 0, 0, 4, 4);
@@ -172,18 +192,19 @@ function watchFlash() {
   };
   video.requestVideoFrameCallback(frame);
   const receiver = globalThis.peers.at(-1).getReceivers().find((r) => r.track.kind === 'audio');
-  let loud = false;
-  let last = 0;
+  const played = new Map();
   setInterval(() => {
     const [source] = receiver.getSynchronizationSources();
-    if (!source || source.timestamp === last) return;
-    last = source.timestamp;
-    const now = source.audioLevel > 0.05;
-    if (now && !loud) beeps.push(source.timestamp - performance.timeOrigin);
-    loud = now;
+    if (source) played.set(source.rtpTimestamp, source.timestamp - performance.timeOrigin);
   }, 4);
+  /** When the sample of an RTP stamp was played, from the nearest stamp whose time is known. */
+  const playedAt = (stamp) => {
+    const [near] = [...played.keys()].sort((a, b) => Math.abs(a - stamp) - Math.abs(b - stamp));
+    return Math.abs(near - stamp) < 4_800 ? played.get(near) + (stamp - near) / 48 : undefined;
+  };
+  const beeps = () => globalThis.beepStamps.map(playedAt).filter((at) => at !== undefined);
   globalThis.flashSkews = () => flashes
-    .map((flash) => beeps.map((beep) => flash - beep).sort((a, b) => Math.abs(a) - Math.abs(b))[0])
+    .map((flash) => beeps().map((beep) => flash - beep).sort((a, b) => Math.abs(a) - Math.abs(b))[0])
     .filter((skew) => skew !== undefined && Math.abs(skew) < 240);
 }
 

@@ -102,9 +102,11 @@ export function keepPeers(page) {
     globalThis.peers = [];
     const Original = RTCPeerConnection;
     globalThis.RTCPeerConnection = class extends Original {
-      constructor(...args) {
-        super(...args);
+      constructor(configuration = {}) {
+        // A test that reads encoded frames says so before the page begins.
+        super(globalThis.onPeerTrack ? { ...configuration, encodedInsertableStreams: true } : configuration);
         globalThis.peers.push(this);
+        this.addEventListener('track', (event) => globalThis.onPeerTrack?.(event));
       }
     };
   });
