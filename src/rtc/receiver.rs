@@ -26,7 +26,7 @@ use webrtc::peer_connection::{
 
 use crate::codec::VideoCodec;
 
-/// Arrivals that may wait to be counted: 13 s of both tracks. Full: the newest is lost, which [`Receiver::drain`] precedes.
+/// Arrivals that may wait to be counted: 13 s of both tracks. Full: the newest is lost.
 const ARRIVALS: usize = 1_024;
 /// From the offer to media: an overloaded server is slow to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -173,6 +173,10 @@ impl Receiver {
 /// Opus and `codec` only, so that the server has no choice.
 fn register_codecs(engine: &mut MediaEngine, codec: VideoCodec) -> Result<(), webrtc::error::Error> {
     let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
+    let fmtp = match codec {
+        VideoCodec::H264 => "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+        VideoCodec::Vp8 => "",
+    };
     let opus = RTCRtpCodec {
         mime_type: "audio/opus".into(),
         clock_rate: 48_000,
@@ -184,7 +188,7 @@ fn register_codecs(engine: &mut MediaEngine, codec: VideoCodec) -> Result<(), we
         mime_type: codec.mime().into(),
         clock_rate: 90_000,
         channels: 0,
-        sdp_fmtp_line: codec.fmtp().into(),
+        sdp_fmtp_line: fmtp.into(),
         rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli")],
     };
     engine.register_codec(RTCRtpCodecParameters { rtp_codec: opus, payload_type: 111 }, RtpCodecKind::Audio)?;
@@ -224,7 +228,6 @@ async fn read_track(track: Arc<dyn TrackRemote>, codec: VideoCodec, arrivals: mp
         let arrival = if video {
             pictures.push(&packet, at)
         } else {
-            // Two bytes or fewer are Opus' "nothing new" (RFC 6716 §3.4 R1, DTX) and decode as well as any.
             Some(Arrival::Sound { at, stamp: packet.header.timestamp, packet: packet.payload })
         };
         if let Some(arrival) = arrival {
