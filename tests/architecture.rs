@@ -49,15 +49,15 @@ fn sources() -> Vec<Source> {
     paths.sort();
     assert!(paths.len() > 50, "only {} files under src/", paths.len());
     let read = |path: &PathBuf| Source {
-        path: path.strip_prefix(&src).unwrap().to_string_lossy().into_owned(),
-        lines: code(&fs::read_to_string(path).unwrap()),
+        path: path.strip_prefix(&src).expect("the walk began at src/").to_string_lossy().into_owned(),
+        lines: code(&fs::read_to_string(path).expect("a source file is text")),
     };
     paths.iter().map(read).collect()
 }
 
 fn walk(dir: &Path, paths: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(dir).expect("src/ can be read") {
+        let path = entry.expect("src/ can be read").path();
         if path.is_dir() {
             walk(&path, paths);
         } else if path.extension().is_some_and(|e| e == "rs") {

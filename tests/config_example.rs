@@ -11,7 +11,7 @@ fn path() -> PathBuf {
 }
 
 fn text() -> String {
-    std::fs::read_to_string(path()).unwrap()
+    std::fs::read_to_string(path()).expect("visavis.example.yaml stands beside Cargo.toml")
 }
 
 /// The keys of a tree, each with the way to it: `webrtc.turn.urls`.

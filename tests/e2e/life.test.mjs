@@ -1,7 +1,7 @@
 // How sessions begin, go on and end around a real page: joining, reloading, restarting, closing, dying.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, beforeEach, test } from 'node:test';
 import { Server, browser, mortalBrowser, sleep, until, watch } from './support.mjs';
 
 let server;
@@ -15,6 +15,9 @@ after(async () => {
   await chromium?.close();
   await server?.stop();
 });
+
+// A page that is gone leaves its session alive for five seconds more, in case it was a reload.
+beforeEach(() => until('an empty house', async () => (await count()) === 0, 40_000));
 
 const context = (options = {}) => chromium.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-US', ...options });
 const count = async () => (await server.sessions()).length;
