@@ -148,7 +148,9 @@ impl Bench {
             good = sessions;
         }
         join_all(viewers.into_iter().map(|viewer| viewer.receiver.close())).await;
-        self.report(&json!({"measure": "capacity", "speaking": self.options.speak, "smooth_sessions": good, "load_1m": load()}))
+        self.report(
+            &json!({"measure": "capacity", "speaking": self.options.speak, "smooth_sessions": good, "load_1m": load()}),
+        )
     }
 
     async fn latency(&self, times: usize) -> anyhow::Result<()> {

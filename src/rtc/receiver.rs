@@ -343,7 +343,8 @@ mod tests {
 
     #[test]
     fn a_resent_packet_is_not_lost() {
-        let resent = [packet(1, true, &[0x10, 1]), packet(3, false, &[0, 0]), packet(2, false, &[0x10, 1]), packet(4, true, &[0, 0])];
+        let resent =
+            [packet(1, true, &[0x10, 1]), packet(3, false, &[0, 0]), packet(2, false, &[0x10, 1]), packet(4, true, &[0, 0])];
         assert_eq!(last(&resent), Some((false, false, 0)));
     }
 
