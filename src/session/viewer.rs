@@ -37,7 +37,7 @@ pub struct Joined {
 /// Why a viewer cannot join.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// It has [`MAX_VIEWERS`] already.
+    /// It has 32 already.
     #[error("this session has as many viewers as it can take")]
     Full,
     /// The offer could not be answered.
