@@ -204,6 +204,59 @@ fn only_one_file_decides_how_an_error_looks() {
     no_breaks("http/error.rs alone builds what a refused request is told", &faults);
 }
 
+/// A document beside the source.
+fn document(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the document is in the repository")
+}
+
+#[test]
+fn architecture_md_lists_every_queue_and_every_module() {
+    let text = document("ARCHITECTURE.md");
+    let constant = |line: &str| {
+        let name = line.split_once("const ")?.1.split(':').next()?;
+        (name.ends_with("_QUEUE") && !text.contains(&format!("`{name}`")))
+            .then(|| format!("`{name}` is not in ARCHITECTURE.md"))
+    };
+    no_breaks("the table of queues misses none", &breaks(|_| true, constant));
+    for module in LAYERS.iter().copied().flatten() {
+        assert!(text.contains(&format!("`{module}")), "the code map of ARCHITECTURE.md lacks `{module}`");
+    }
+}
+
+/// What stands between `before` and the next quotation mark.
+fn quoted(line: &str, before: &str) -> Vec<String> {
+    let ends = line.match_indices(before).map(|(at, _)| at + before.len());
+    ends.filter_map(|start| Some(line[start..].split('"').next()?.to_owned())).collect()
+}
+
+#[test]
+fn api_md_lists_every_route() {
+    let text = document("docs/api.md");
+    let is_listed = |route: &String| {
+        let of_the_page = route.contains('*') || ["/index.html", "/favicon.svg", "/style.css"].contains(&route.as_str());
+        // `…/poster` stands behind its sibling, on the same line.
+        let short = route.rsplit('/').next().is_some_and(|last| text.contains(&format!("…/{last}`")));
+        of_the_page || short || text.contains(&route.replace(":id", "{id}"))
+    };
+    let unlisted = |line: &str| {
+        let mut routes = quoted(line, ".at(\"").into_iter().chain(quoted(line, "path = \""));
+        routes.find(|route| !is_listed(route))
+    };
+    no_breaks("docs/api.md lists every route", &breaks(|source| source.module() == "http", unlisted));
+}
+
+#[test]
+fn api_md_lists_every_error() {
+    let text = document("docs/api.md");
+    let files = ["http/error.rs", "rtc/sdp.rs", "session/text.rs", "session/turn.rs"];
+    let is_slug = |word: &String| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let unlisted = |line: &str| {
+        let mut slugs = quoted(line, "=> \"").into_iter().filter(is_slug);
+        slugs.find(|slug| !text.contains(&format!("`{slug}`")))
+    };
+    no_breaks("docs/api.md lists every error", &breaks(|source| files.contains(&source.path.as_str()), unlisted));
+}
+
 #[test]
 fn the_linter_reads_imports_as_they_are_written() {
     assert_eq!(named("use crate::track::{Bitrate, Ended};"), ["track"]);
