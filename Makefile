@@ -24,13 +24,12 @@ models: build
 test: setup setup-test check
 	cargo build --locked --features testing
 	./target/debug/visavis models fetch
-	cargo nextest run --locked --features testing || exit 1
+	$(if $(shell command -v cargo-nextest),cargo nextest run,cargo test --lib --bins --tests) --locked --features testing
 	cargo test --locked --doc
 	node --test --test-concurrency=1 tests/e2e/
 
 setup-test:
 	@scripts/install.sh $(APT_TEST)
-	@command -v cargo-nextest >/dev/null || cargo install cargo-nextest --locked
 	@[ -d node_modules/playwright-core ] || npm ci --no-audit --no-fund
 	@scripts/python-peer.sh
 
