@@ -272,12 +272,9 @@ impl Bench {
         });
         if self.options.pid.is_some() {
             let per_minute = |cpu_s: f64| (cpu_s * 6e3 / span_s / sessions).round() / 100.0;
-            let of_thread = |(name, cpu_s): (&String, &f64)| {
-                let used = cpu_s - usage.thread_cpu_s.get(name).unwrap_or(&0.0);
-                (name.clone(), json!(per_minute(used)))
-            };
+            let roles = after.by_role_since(&usage).into_iter().map(|(role, cpu_s)| (role, json!(per_minute(cpu_s))));
             measured["cpu_s_per_streamed_minute"] = json!(per_minute(after.cpu_s - usage.cpu_s));
-            measured["cpu_s_by_thread"] = after.thread_cpu_s.iter().map(of_thread).collect::<serde_json::Map<_, _>>().into();
+            measured["cpu_s_per_streamed_minute_by_thread"] = roles.collect::<serde_json::Map<_, _>>().into();
             measured["rss_mib"] = json!(rounded(after.rss_mib));
             measured["rss_per_session_mib"] = json!(rounded((after.rss_mib - before.rss_mib) / sessions));
             measured["threads"] = json!(after.threads);

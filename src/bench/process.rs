@@ -13,8 +13,8 @@ pub(super) struct Usage {
     pub cpu_s: f64,
     pub rss_mib: f64,
     pub threads: usize,
-    /// Of the threads that live, by their name without a session's id.
-    pub thread_cpu_s: BTreeMap<String, f64>,
+    /// Of the threads that live, by number: their role and what they used.
+    live: BTreeMap<String, (String, f64)>,
 }
 
 impl Usage {
@@ -30,13 +30,23 @@ impl Usage {
                 let thread = thread.path().display().to_string();
                 if let Some((name, cpu_s)) = stat(&thread) {
                     usage.threads += 1;
-                    *usage.thread_cpu_s.entry(role(&name).to_owned()).or_default() += cpu_s;
+                    usage.live.insert(thread.clone(), (role(&name).to_owned(), cpu_s));
                 }
                 let children = fs::read_to_string(format!("{thread}/children")).unwrap_or_default();
                 pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
             }
         }
         usage
+    }
+
+    /// CPU seconds since `earlier` by role, of the threads that still live.
+    pub(super) fn by_role_since(&self, earlier: &Self) -> BTreeMap<String, f64> {
+        let mut roles = BTreeMap::new();
+        for (thread, (role, cpu_s)) in &self.live {
+            let before = earlier.live.get(thread).map_or(0.0, |(_, cpu_s)| *cpu_s);
+            *roles.entry(role.clone()).or_default() += cpu_s - before;
+        }
+        roles
     }
 }
 
@@ -71,6 +81,16 @@ mod tests {
     #[test]
     fn threads_of_a_kind_count_together() {
         assert_eq!(["render-3f2a", "encode-0a", "tokio-rt-worker"].map(role), ["render", "encode", "tokio-rt-worker"]);
+    }
+
+    #[test]
+    fn a_thread_that_ended_takes_nothing_from_those_that_live() {
+        let usage = |threads: &[(&str, f64)]| Usage {
+            live: threads.iter().map(|(id, cpu_s)| ((*id).to_owned(), ("render".to_owned(), *cpu_s))).collect(),
+            ..Usage::default()
+        };
+        let since = usage(&[("1", 3.0), ("3", 0.5)]).by_role_since(&usage(&[("1", 1.0), ("2", 9.0)]));
+        assert_eq!(since.into_values().collect::<Vec<_>>(), [2.5]);
     }
 
     #[test]
