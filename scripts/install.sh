@@ -6,7 +6,8 @@ for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $package"
 done
 # Whoever has node or npm from elsewhere keeps it.
-case "$missing" in *" nodejs"*) command -v node >/dev/null && missing=$(echo "$missing" | sed 's/ nodejs//; s/ npm//') ;; esac
+command -v node >/dev/null && missing=$(echo "$missing" | sed 's/ nodejs//')
+command -v npm >/dev/null && missing=$(echo "$missing" | sed 's/ npm//')
 [ -n "$missing" ] || exit 0
 as_root=
 [ "$(id -u)" = 0 ] || as_root=sudo

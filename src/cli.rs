@@ -24,9 +24,6 @@ const EXIT_USAGE: u8 = 2;
 /// A configuration that cannot be used (sysexits.h, `EX_CONFIG`).
 const EXIT_CONFIG: u8 = 78;
 
-/// Variables with our prefix that are not keys of the configuration.
-const NOT_SETTINGS: [&str; 2] = ["VISAVIS_CONFIG", "VISAVIS_LOG"];
-
 /// A self-hosted digital-human streaming server: a talking avatar over WebRTC.
 #[derive(Parser)]
 #[command(name = "visavis", version, about, disable_help_subcommand = true)]
@@ -130,8 +127,7 @@ pub fn run() -> u8 {
             return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
     };
-    let environment: BTreeMap<String, String> =
-        std::env::vars().filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str())).collect();
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
     let mut config = match Config::load(cli.config.as_deref(), &environment) {
         Ok(config) => config,
         Err(error) => {

@@ -334,9 +334,20 @@ impl Config {
 
     /// Sets what `VISAVIS_A__B` names, one variable after another, so that a mistake names its variable.
     fn overridden(self, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let sections = self.revealed();
         let mut config = self;
         for (name, value) in environment {
             let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
+            // Every key lies in a section, so a name without `__` is somebody else's: VISAVIS_LOG, or what Kubernetes
+            // tells about a service of that name. Unless it begins like one of ours, which is a slip.
+            if !path.contains("__") {
+                let section = path.split('_').next().unwrap_or_default().to_ascii_lowercase();
+                if sections.get(&section).is_some() {
+                    let message = format!("two underscores lead into a section: {ENV_PREFIX}{}__…", section.to_uppercase());
+                    return Err(Error::Environment { name: name.clone(), message });
+                }
+                continue;
+            }
             let keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
             let yaml = keys.iter().rev().fold(scalar(value), |inner, key| format!("{{{key}: {inner}}}"));
             let patch = serde_saphyr::from_str::<Value>(&yaml).map_err(|e| e.to_string());
@@ -444,6 +455,14 @@ mod tests {
     fn an_unknown_variable_is_named() {
         let error = Config::default().overridden(&env(&[("VISAVIS_SERVER__PORT", "1")])).unwrap_err().to_string();
         assert!(error.contains("VISAVIS_SERVER__PORT") && error.contains("listen"), "{error}");
+    }
+
+    #[test]
+    fn a_single_underscore_is_pointed_out_and_strangers_are_left_alone() {
+        let error = Config::default().overridden(&env(&[("VISAVIS_SERVER_MAX_SESSIONS", "5")])).unwrap_err().to_string();
+        assert!(error.contains("VISAVIS_SERVER__"), "{error}");
+        let strangers = env(&[("VISAVIS_LOG", "debug"), ("VISAVIS_SERVICE_HOST", "192.0.2.1"), ("VISAVIS_PORT", "tcp://x")]);
+        assert_eq!(Config::default().overridden(&strangers).unwrap(), Config::default());
     }
 
     #[test]

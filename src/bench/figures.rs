@@ -49,7 +49,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::float_cmp, reason = "a percentile is one of the values, bit for bit")]
     fn a_percentile_is_a_value_that_was_measured() {
         let values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         assert_eq!([50.0, 95.0, 99.0, 100.0].map(|p| percentile(&values, p) as u32), [50, 95, 99, 100]);

@@ -63,9 +63,10 @@ impl Failure {
         let Self { status, code, msg, retry_after } = self;
         let (status, body) = match path {
             "/offer" => (status, json!({"code": -1, "error": code, "msg": msg, "request_id": request_id})),
-            // A flood is answered as one: clients that flood read no body.
-            _ if LIVETALKING.contains(&path) && status != StatusCode::TOO_MANY_REQUESTS => {
-                (StatusCode::OK, json!({"code": -1, "error": code, "msg": msg}))
+            // A flood keeps its status: clients that flood read no body.
+            _ if LIVETALKING.contains(&path) => {
+                let status = if status == StatusCode::TOO_MANY_REQUESTS { status } else { StatusCode::OK };
+                (status, json!({"code": -1, "error": code, "msg": msg}))
             }
             _ => (status, json!({"code": code, "msg": msg, "request_id": request_id})),
         };

@@ -85,6 +85,12 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
     let gate_app = Arc::clone(app);
     routes
         .around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request))
-        .with(CatchPanic::new())
+        .with(CatchPanic::new().with_handler(panicked))
         .map_to_response()
+}
+
+/// A bug in a handler: the log has it, the client gets the same form of error as ever.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    let status = poem::http::StatusCode::INTERNAL_SERVER_ERROR;
+    Failure::new(status, "internal", "the request failed on the server").into_response_for("", "")
 }

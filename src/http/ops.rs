@@ -14,7 +14,7 @@ pub(super) fn healthz() -> Json<Value> {
     Json(json!({"ok": true}))
 }
 
-/// 503 while no session would be taken, and why.
+/// 503 while the server is stopping, and why. A full server is ready: it answers `/offer` with 503 by itself.
 #[handler]
 pub(super) fn readyz(Data(app): Data<&Arc<App>>) -> Response {
     let registry = &app.shared.registry;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, debug, info_span, warn};
 
 use super::event::{CaptionWord, Event, Line, State, TurnEvent};
 use super::turn::{self, Minds, TurnError, Utterance};
@@ -157,7 +157,11 @@ impl Conversation {
         self.session.remember(Role::Assistant, &heard);
         let event = match current.made {
             Some(Err(error)) => {
-                warn!(turn = id, error = error.code(), "answer failed");
+                if let TurnError::Nothing = error {
+                    debug!(turn = id, "nothing to say");
+                } else {
+                    warn!(turn = id, error = error.code(), "answer failed");
+                }
                 self.session.notify(Event::error(error.code(), error.to_string()), origin);
                 TurnEvent::Failed
             }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::llm::{self, ChatModel, Message};
-use crate::media::{AudioFrame, SAMPLES_PER_FRAME, Speech, TurnId};
+use crate::media::{AudioFrame, SAMPLES_PER_FRAME, Speech, TurnId, Word};
 use crate::metrics;
 use crate::render::Item;
 use crate::sentence::SentenceSplitter;
@@ -143,7 +143,7 @@ async fn speak(
             metrics::turn_stage("tts", began.elapsed());
         }
         if !voiced || !phonemes.is_empty() {
-            let text = if voiced { String::new() } else { text.to_owned() };
+            let text = caption(text, &words, voiced);
             player.say(turn, Item::Clause { text, words, phonemes }).await;
         }
         voiced = true;
@@ -155,6 +155,20 @@ async fn speak(
         player.say(turn, Item::Audio(frame)).await;
     }
     Ok(voiced)
+}
+
+/// What is written while a piece of a clause is heard: the clause itself if this is all of it, else the piece's own
+/// words, so that the words of a caption always join to its text.
+fn caption(clause: &str, words: &[Word], later: bool) -> String {
+    let joined: String = words.iter().map(|word| word.text.as_str()).collect();
+    if joined.is_empty() {
+        return if later { String::new() } else { clause.to_owned() };
+    }
+    if joined.trim_end() == clause.trim_end() {
+        return clause.to_owned();
+    }
+    // What the voice was given has lost its markdown, and with it the space before the next clause.
+    if joined.ends_with(char::is_whitespace) { joined } else { joined + " " }
 }
 
 /// Cuts sound of any length into 20 ms frames without losing a sample.
@@ -197,6 +211,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_caption_is_what_its_words_join_to() {
+        let words = |text: &str| -> Vec<Word> {
+            text.split_inclusive(' ').map(|w| Word { text: w.to_owned(), start: 0, len: 0 }).collect()
+        };
+        assert_eq!(caption("Hello there. ", &words("Hello there."), false), "Hello there. ");
+        assert_eq!(caption("**Hello** there.", &words("Hello there."), false), "Hello there. ");
+        assert_eq!(caption("one two three four", &words("three four"), true), "three four ");
+        assert_eq!(caption("untimed", &[], false), "untimed");
+        assert_eq!(caption("untimed", &[], true), "");
+    }
 
     proptest! {
         #[test]

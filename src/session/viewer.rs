@@ -18,8 +18,11 @@ use crate::rtc::{self, Offer, Peer};
 const MAX_VIEWERS: usize = 32;
 /// Events of a peer that may wait for its task; the peer's channels wait when it is full.
 const PEER_EVENTS: usize = 32;
-/// Lines of conversation in the greeting: a message of at most 16 KiB or so.
+/// Lines of conversation in the greeting, at most.
 const HELLO_LINES: usize = 20;
+/// Bytes of the greeting: a quarter of what a data channel carries in one message (RFC 8841 §6.1's default, 64 KiB).
+/// Older lines give way.
+const HELLO_BYTES: usize = 16 << 10;
 
 /// Our channel (design §7).
 const VISAVIS: &str = "visavis";
@@ -170,14 +173,21 @@ impl Viewer {
     }
 
     fn hello(&self) -> Event {
-        let history = self.session.history();
-        Event::Hello {
-            version: PROTOCOL_VERSION,
-            session: self.session.id().to_string(),
-            viewer: self.id.to_string(),
-            avatar: self.session.avatar(),
-            state: self.session.state(),
-            history: history[history.len().saturating_sub(HELLO_LINES)..].to_vec(),
+        let all = self.session.history();
+        let mut history = all[all.len().saturating_sub(HELLO_LINES)..].to_vec();
+        loop {
+            let hello = Event::Hello {
+                version: PROTOCOL_VERSION,
+                session: self.session.id().to_string(),
+                viewer: self.id.to_string(),
+                avatar: self.session.avatar(),
+                state: self.session.state(),
+                history: history.clone(),
+            };
+            if history.is_empty() || hello.to_json().len() <= HELLO_BYTES {
+                return hello;
+            }
+            history.remove(0);
         }
     }
 
