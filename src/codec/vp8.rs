@@ -5,7 +5,8 @@ use super::ffmpeg::{Encoder, Settings};
 
 /// `cpu-used` -8 is a fixed speed: 1.75 ms a 512 × 512 picture against 3.2 ms of the positive, time-budgeted
 /// values, for 0.1–0.4 dB (measured, two cores of a Xeon). `max-intra-rate` caps a keyframe at three pictures'
-/// worth of bits so that a viewer who joins does not stall the others.
+/// worth of bits so that a viewer who joins does not stall the others. `qmin` 16 stops a quiet picture from being polished
+/// beyond what is seen: 45.8 dB instead of 48.5 at 38 % of the bits and 12 % less time.
 const OPTIONS: &[(&str, &str)] = &[
     ("deadline", "realtime"),
     ("cpu-used", "-8"),
@@ -16,6 +17,7 @@ const OPTIONS: &[(&str, &str)] = &[
     ("max-intra-rate", "300"),
     ("undershoot-pct", "100"),
     ("overshoot-pct", "15"),
+    ("qmin", "16"),
     ("threads", "1"),
 ];
 

@@ -105,8 +105,8 @@ test('a DataChannel message that is too long, binary or nonsense gets an error a
   const context = await chromium.newContext();
   const viewer = await watch(context, `${server.url}/`);
   const errors = await viewer.evaluate(async () => {
+    const own = new RTCPeerConnection();
     const channel = await new Promise((resolve) => {
-      const own = new RTCPeerConnection();
       own.addTransceiver('audio', { direction: 'recvonly' });
       own.addTransceiver('video', { direction: 'recvonly' });
       const channel = own.createDataChannel('visavis');
@@ -128,6 +128,7 @@ test('a DataChannel message that is too long, binary or nonsense gets an error a
     channel.send('{"type":"echo","text":""}');
     channel.send('{"type":"avatar","id":"../x"}');
     await new Promise((resolve) => setTimeout(resolve, 1_500));
+    own.close();
     return errors;
   });
   assert.deepEqual(errors, ['message_too_large', 'binary_message', 'bad_message', 'empty_text', 'unknown_avatar']);
