@@ -5,6 +5,7 @@ mod estimate;
 mod feedback;
 mod peer;
 mod receiver;
+mod reports;
 mod rtp;
 mod sdp;
 mod socket;

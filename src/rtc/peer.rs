@@ -33,6 +33,7 @@ use webrtc::peer_connection::{
 
 use super::estimate::{self, Estimate};
 use super::feedback::{self, KeyframeRequests};
+use super::reports::{self, OneClock, Origin};
 use super::rtp::Stream;
 use super::sdp::VideoLine;
 use super::socket::{SharedSocketRuntime, Slot};
@@ -144,7 +145,10 @@ impl Peer {
         let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut engine));
         let (registry, estimate) = estimate::configure(registry, &mut engine, settings.bitrate)?;
         let requests = KeyframeRequests::new(Arc::clone(&wants_keyframe));
-        let registry = registry.with(ChainSlot::from(feedback::SLOT), requests);
+        let streams = Streams::new(&offer);
+        let registry = registry
+            .with(ChainSlot::from(feedback::SLOT), requests)
+            .with(ChainSlot::from(reports::SLOT), OneClock::new(streams.origins()));
         let setting = SettingEngineBuilder::default()
             .with_include_loopback_candidate(true)
             .with_ice_connection_attempts(Some(ICE_CHECK), Some(ICE_ATTEMPTS))
@@ -165,9 +169,9 @@ impl Peer {
                 .build()
                 .await?,
         );
-        let negotiated = negotiate(&connection, &offer, &mut gathered).await;
-        let (streams, sdp) = match negotiated {
-            Ok(negotiated) => negotiated,
+        let negotiated = negotiate(&connection, &offer, &streams, &mut gathered).await;
+        let sdp = match negotiated {
+            Ok(sdp) => sdp,
             Err(error) => {
                 let _ = connection.close().await;
                 return Err(error);
@@ -239,23 +243,39 @@ struct Streams {
     video: Option<Outgoing>,
 }
 
+impl Streams {
+    fn new(offer: &Offer) -> Self {
+        let ssrc: u32 = rand::random();
+        let audio = Outgoing {
+            track: local_track(RtpCodecKind::Audio, opus_codec(), ssrc, None),
+            stream: Stream::opus(ssrc, offer.opus),
+        };
+        let video = offer.video.as_ref().map(|line| {
+            let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
+            let track = local_track(RtpCodecKind::Video, video_codec(line), ssrc, rtx);
+            Outgoing { track, stream: Stream::video(line.codec, ssrc, line.payload_type) }
+        });
+        Self { audio, video }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Outgoing> {
+        std::iter::once(&self.audio).chain(&self.video)
+    }
+
+    fn origins(&self) -> impl Iterator<Item = Origin> {
+        self.all().map(|outgoing| outgoing.stream.origin())
+    }
+}
+
+/// The answer, as the stack wrote it.
 async fn negotiate(
     connection: &Arc<dyn PeerConnection>,
     offer: &Offer,
+    streams: &Streams,
     gathered: &mut watch::Receiver<bool>,
-) -> Result<(Streams, String), Error> {
-    let audio_ssrc: u32 = rand::random();
-    let audio = Outgoing {
-        track: local_track(RtpCodecKind::Audio, opus_codec(), audio_ssrc, None),
-        stream: Stream::opus(audio_ssrc, offer.opus),
-    };
-    connection.add_track(Arc::clone(&audio.track) as Arc<dyn TrackLocal>).await?;
-    let mut video = None;
-    if let Some(line) = &offer.video {
-        let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
-        let track = local_track(RtpCodecKind::Video, video_codec(line), ssrc, rtx);
-        connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?;
-        video = Some(Outgoing { track, stream: Stream::video(line.codec, ssrc, line.payload_type) });
+) -> Result<String, Error> {
+    for outgoing in streams.all() {
+        connection.add_track(Arc::clone(&outgoing.track) as Arc<dyn TrackLocal>).await?;
     }
     connection.set_remote_description(RTCSessionDescription::offer(offer.sdp.clone())?).await?;
     let answer = connection.create_answer(None).await?;
@@ -264,8 +284,7 @@ async fn negotiate(
         Ok(Ok(_)) => {}
         _ => return Err(Error::Slow),
     }
-    let sdp = connection.local_description().await.ok_or(Error::Slow)?.sdp;
-    Ok((Streams { audio, video }, sdp))
+    Ok(connection.local_description().await.ok_or(Error::Slow)?.sdp)
 }
 
 /// Opus and the one video codec that this viewer gets, under the offer's own numbers: the answer then holds nothing

@@ -6,6 +6,7 @@ use rtc::rtp::codec::h264::H264Payloader;
 use rtc::rtp::codec::vp8::Vp8Payloader;
 use rtc::rtp::packetizer::Payloader;
 
+use super::reports::Origin;
 use crate::codec::VideoCodec;
 use crate::media::MediaTime;
 
@@ -44,6 +45,11 @@ impl Stream {
 
     fn new(ssrc: u32, payload_type: u8, clock_hz: u64, payloader: Option<Box<dyn Payloader>>) -> Self {
         Self { ssrc, payload_type, sequence: rand::random(), start: rand::random(), clock_hz, payloader }
+    }
+
+    /// How its stamps count.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { ssrc: self.ssrc, start: self.start, clock_hz: self.clock_hz as u32 }
     }
 
     /// The packets of one frame; the last one is marked.
