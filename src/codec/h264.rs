@@ -3,13 +3,15 @@
 use super::Error;
 use super::ffmpeg::{Encoder, Settings};
 
-/// `superfast` costs a tenth less than VP8 -8 at 0.3–1 dB less. Headers go with every keyframe, since viewers join
+/// `superfast` costs about what VP8 does. `qmin` 20 stops a quiet picture from being polished beyond what is seen: 46 dB at
+/// a third of the bits of 50 dB. Headers go with every keyframe, since viewers join
 /// at any time; level 3.1 is what `profile-level-id=42e01f` promises.
 const OPTIONS: &[(&str, &str)] = &[
     ("preset", "superfast"),
     ("tune", "zerolatency"),
     ("profile", "baseline"),
     ("level", "3.1"),
+    ("qmin", "20"),
     ("threads", "1"),
     ("forced-idr", "1"),
     ("x264-params", "repeat-headers=1:annexb=1:scenecut=0:sliced-threads=0"),
