@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use futures_util::StreamExt;
 
-use crate::config::Config;
+use crate::config::{Config, LLM_CONFIG};
 use crate::media::AUDIO_RATE_HZ;
 use crate::models;
 use crate::offline::{self, Film};
@@ -31,6 +32,9 @@ struct Cli {
     /// Configuration file [default: visavis.yaml if it exists]
     #[arg(short, long, global = true, value_name = "FILE", env = "VISAVIS_CONFIG")]
     config: Option<PathBuf>,
+    /// Who answers, as seed 001's config.json says it [default: config.json if it exists]
+    #[arg(long, global = true, value_name = "FILE", env = LLM_CONFIG)]
+    llm_config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -128,7 +132,7 @@ pub fn run() -> u8 {
         }
     };
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let mut config = match Config::load(cli.config.as_deref(), &environment) {
+    let mut config = match Config::load(cli.config.as_deref(), cli.llm_config.as_deref(), &environment) {
         Ok(config) => config,
         Err(error) => {
             complain(&format!("configuration: {error}"));
@@ -193,7 +197,8 @@ async fn film(render: Render, config: &Config) -> anyhow::Result<()> {
     let voice = tokio::task::spawn_blocking(move || server::voice(&tts, &dir));
     let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&default.dir, &default.default));
     let character = catalogue.await??.get(&avatar).with_context(|| format!("avatar \"{avatar}\""))?;
-    let minds = Minds { chat: llm::build(&config.llm), voice: voice.await?? };
+    let tools = Arc::new(llm::Toolbox::new(&config.llm.tools)?);
+    let minds = Minds { chat: llm::build(&config.llm)?, voice: voice.await??, tools };
     let bitrate = config.webrtc.bitrate.max.0;
     let film = Film { character, text, output: output.clone(), seed, bitrate };
     let rendered = offline::render(film, minds).await?;

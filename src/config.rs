@@ -1,4 +1,5 @@
-//! The configuration: default < file < environment < flag. Each part of the server defines its own section.
+//! The configuration: default < file < environment < flag. Each part of the server defines its own section. Who answers may
+//! also stand in seed 001's `config.json`, below our own file or, if a flag names it, above everything.
 //!
 //! A mistake is an error that names the line, the column and the keys that are allowed; nothing has been bound or loaded
 //! by then. `visavis.example.yaml` is the manual, held to the truth by a test.
@@ -10,16 +11,22 @@ use std::time::Duration;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::{llm, tts};
 
+pub use crate::values::Secret;
+
 /// Where a configuration is looked for when none is named.
 pub const DEFAULT_FILE: &str = "visavis.yaml";
+/// Seed 001's file, looked for beside ours.
+pub const SEED_FILE: &str = "config.json";
 /// Largest file, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 10;
 /// Two underscores lead a level down: `VISAVIS_SERVER__MAX_SESSIONS`.
 const ENV_PREFIX: &str = "VISAVIS_";
+/// Names a file like [`SEED_FILE`], as the flag `--llm-config` does.
+pub const LLM_CONFIG: &str = "VISAVIS_LLM_CONFIG";
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
@@ -69,7 +76,7 @@ pub struct Server {
     pub offers_per_minute: u32,
     /// How long answers may go on after SIGTERM.
     #[garde(skip)]
-    #[serde(with = "seconds")]
+    #[serde(with = "crate::values::seconds")]
     pub shutdown_grace: Duration,
 }
 
@@ -168,30 +175,6 @@ impl Default for Models {
     }
 }
 
-/// A secret: never shown.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret, or nothing if it is empty.
-    pub fn reveal(&self) -> Option<&str> {
-        (!self.0.is_empty()).then_some(self.0.as_str())
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_empty() { "\"\"" } else { "\"***\"" })
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.0.is_empty() { "" } else { "***" })
-    }
-}
-
 /// Bits a second, written `800k` or `2M`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub struct BitRate(pub u32);
@@ -219,23 +202,6 @@ impl<'de> Deserialize<'de> for BitRate {
             Some(bits @ 30_000..=50_000_000) => Ok(Self(bits)),
             _ => Err(serde::de::Error::custom(format!("\"{text}\" is not a bitrate from 30k to 50M, such as 800k or 2M"))),
         }
-    }
-}
-
-/// Whole seconds, written `30s`.
-mod seconds {
-    use super::{Deserialize, Duration};
-
-    pub(super) fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}s", duration.as_secs()))
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let seconds = text.strip_suffix('s').and_then(|n| n.parse().ok()).filter(|n| *n <= 86_400);
-        seconds
-            .map(Duration::from_secs)
-            .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is not a number of seconds, such as 30s")))
     }
 }
 
@@ -302,79 +268,100 @@ pub enum Error {
 }
 
 impl Config {
-    /// Reads `file` (or [`DEFAULT_FILE`] if it exists), then what `environment` overrides.
-    pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let default = Path::new(DEFAULT_FILE);
-        let config = match file {
-            Some(path) => Self::read(path, environment)?,
-            None if default.exists() => Self::read(default, environment)?,
-            None => Self::default(),
-        };
-        let config = config.overridden(environment)?;
+    /// Reads `file` (or [`DEFAULT_FILE`] if it exists) over [`SEED_FILE`], then what `environment` overrides, then `llm`, a
+    /// file like [`SEED_FILE`] that was named.
+    pub fn load(file: Option<&Path>, llm: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let (default, beside) = (Path::new(DEFAULT_FILE), Path::new(SEED_FILE));
+        let mut tree = seed_tree(beside.exists().then_some(beside), environment)?;
+        if let Some(path) = file.or_else(|| default.exists().then_some(default)) {
+            merge(&mut tree, Self::read(path, environment)?);
+        }
+        override_by(&mut tree, environment)?;
+        if let Some(path) = llm {
+            merge(&mut tree, seed_tree(Some(path), environment)?);
+        }
+        let mut config = from_tree(tree).map_err(Error::Invalid)?;
+        config.llm = config.llm.with_keys_of(environment);
         config.validate().map_err(|report| Error::Invalid(report.to_string().trim_end().to_owned()))?;
         Ok(config)
     }
 
-    fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let failed = |source| Error::Read { path: path.to_owned(), source };
-        let size = std::fs::metadata(path).map_err(failed)?.len();
-        if size > MAX_FILE_BYTES {
-            return Err(Error::Syntax { path: path.to_owned(), message: "larger than 256 KiB".into() });
-        }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
-        Self::parse(path, &expand(&text, environment)?)
+    fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Value, Error> {
+        Self::parse(path, &expand(&text_of(path)?, environment)?)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+    /// What `text` sets, and nothing else. Mistakes are found by reading it as a configuration: they then have their place.
+    fn parse(path: &Path, text: &str) -> Result<Value, Error> {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            return Ok(Self::default());
+            return Ok(Value::Object(Map::new()));
         }
-        serde_saphyr::from_str(text).map_err(|error| Error::Syntax { path: path.to_owned(), message: error.to_string() })
-    }
-
-    /// Sets what `VISAVIS_A__B` names, one variable after another, so that a mistake names its variable.
-    fn overridden(self, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let sections = self.revealed();
-        let mut config = self;
-        for (name, value) in environment {
-            let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
-            // Every key lies in a section, so a name without `__` is somebody else's: VISAVIS_LOG, or what Kubernetes
-            // tells about a service of that name. Unless it begins like one of ours, which is a slip.
-            if !path.contains("__") {
-                let section = path.split('_').next().unwrap_or_default().to_ascii_lowercase();
-                if sections.get(&section).is_some() {
-                    let message = format!("two underscores lead into a section: {ENV_PREFIX}{}__…", section.to_uppercase());
-                    return Err(Error::Environment { name: name.clone(), message });
-                }
-                continue;
-            }
-            let keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
-            let yaml = keys.iter().rev().fold(scalar(value), |inner, key| format!("{{{key}: {inner}}}"));
-            let patch = serde_saphyr::from_str::<Value>(&yaml).map_err(|e| e.to_string());
-            let apply = |patch: Value| -> Result<Self, String> {
-                // The patch alone is checked first: its errors name the key and those that are allowed.
-                serde_json::from_value::<Self>(patch.clone()).map_err(|e| e.to_string())?;
-                let mut whole = config.revealed();
-                merge(&mut whole, patch);
-                serde_json::from_value(whole).map_err(|e| e.to_string())
-            };
-            config = patch.and_then(apply).map_err(|message| Error::Environment { name: name.clone(), message })?;
-        }
-        Ok(config)
-    }
-
-    /// As JSON, secrets and all: never to be shown.
-    fn revealed(&self) -> Value {
-        let mut value = serde_json::to_value(self).expect("a configuration has string keys and finite numbers");
-        value["server"]["admin_token"] = self.server.admin_token.0.clone().into();
-        value["webrtc"]["turn"]["secret"] = self.webrtc.turn.secret.0.clone().into();
-        value
+        let syntax = |error: serde_saphyr::Error| Error::Syntax { path: path.to_owned(), message: error.to_string() };
+        serde_saphyr::from_str::<Self>(text).map_err(syntax)?;
+        serde_saphyr::from_str(text).map_err(syntax)
     }
 
     /// As YAML, secrets hidden.
     pub fn show(&self) -> String {
         serde_saphyr::to_string(self).unwrap_or_else(|error| error.to_string())
     }
+}
+
+/// Sets what `VISAVIS_A__B` names, one variable after another, so that a mistake names its variable.
+fn override_by(tree: &mut Value, environment: &BTreeMap<String, String>) -> Result<(), Error> {
+    let sections = serde_json::to_value(Config::default()).expect("a configuration has string keys and finite numbers");
+    for (name, value) in environment {
+        let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
+        // Every key lies in a section, so a name without `__` is somebody else's: VISAVIS_LOG, or what Kubernetes
+        // tells about a service of that name. Unless it begins like one of ours, which is a slip.
+        if !path.contains("__") {
+            let section = path.split('_').next().unwrap_or_default().to_ascii_lowercase();
+            if sections.get(&section).is_some() && name != LLM_CONFIG {
+                let message = format!("two underscores lead into a section: {ENV_PREFIX}{}__…", section.to_uppercase());
+                return Err(Error::Environment { name: name.clone(), message });
+            }
+            continue;
+        }
+        let keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+        let yaml = keys.iter().rev().fold(scalar(value), |inner, key| format!("{{{key}: {inner}}}"));
+        let apply = || -> Result<Value, String> {
+            let patch = serde_saphyr::from_str::<Value>(&yaml).map_err(|error| error.to_string())?;
+            // The patch alone is checked first: its errors name the key and those that are allowed.
+            from_tree(patch.clone())?;
+            let mut whole = tree.clone();
+            merge(&mut whole, patch);
+            from_tree(whole.clone()).map(|_| whole)
+        };
+        *tree = apply().map_err(|message| Error::Environment { name: name.clone(), message })?;
+    }
+    Ok(())
+}
+
+fn from_tree(tree: Value) -> Result<Config, String> {
+    serde_json::from_value(tree).map_err(|error| error.to_string())
+}
+
+/// What seed 001's file and variables ask for.
+fn seed_tree(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Value, Error> {
+    let text = file.map(text_of).transpose()?;
+    let seed = |error: llm::SeedError| match (file, &error) {
+        (Some(path), llm::SeedError::Json(_)) => Error::Syntax { path: path.to_owned(), message: error.to_string() },
+        _ => Error::Invalid(error.to_string()),
+    };
+    let tree = json!({"llm": llm::settings(text.as_deref(), environment).map_err(seed)?});
+    // A value that fits no key is this file's fault, and not that of whatever is laid over it.
+    from_tree(tree.clone()).map_err(|message| match file {
+        Some(path) => Error::Syntax { path: path.to_owned(), message },
+        None => Error::Invalid(format!("LLM_PROVIDER, OPENAI_… or DASHSCOPE_… of the environment: {message}")),
+    })?;
+    Ok(tree)
+}
+
+fn text_of(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(failed)?.len() > MAX_FILE_BYTES {
+        return Err(Error::Syntax { path: path.to_owned(), message: "larger than 256 KiB".into() });
+    }
+    std::fs::read_to_string(path).map_err(failed)
 }
 
 /// A variable's value as YAML: `[a, b]`, numbers and booleans as they are, anything else as text.
@@ -394,7 +381,7 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-/// Replaces `${NAME}` by the environment's value, outside comments.
+/// Replaces `${NAME}` by the environment's value, outside comments. A provider's key alone may be missing.
 fn expand(text: &str, environment: &BTreeMap<String, String>) -> Result<String, Error> {
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
@@ -403,12 +390,14 @@ fn expand(text: &str, environment: &BTreeMap<String, String>) -> Result<String, 
         while let Some(start) = rest.find("${").filter(|_| !commented) {
             let Some(len) = rest[start..].find('}') else { break };
             let name = &rest[start + 2..start + len];
-            let value = environment.get(name).ok_or_else(|| Error::Unset {
-                key: line.split(':').next().unwrap_or_default().trim().to_owned(),
-                name: name.to_owned(),
-            })?;
+            let key = line.split(':').next().unwrap_or_default().trim();
             out.push_str(&rest[..start]);
-            out.push_str(value);
+            match environment.get(name) {
+                Some(value) => out.push_str(value),
+                // Without a provider's key the server has everything but answers, and says so when one is asked for.
+                None if key == "api_key" => {}
+                None => return Err(Error::Unset { key: key.to_owned(), name: name.to_owned() }),
+            }
             rest = &rest[start + len + 1..];
             commented = false;
         }
@@ -426,7 +415,13 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<Config, Error> {
-        Config::parse(Path::new("visavis.yaml"), text)
+        overridden(text, &[])
+    }
+
+    fn overridden(text: &str, environment: &[(&str, &str)]) -> Result<Config, Error> {
+        let mut tree = Config::parse(Path::new("visavis.yaml"), text)?;
+        override_by(&mut tree, &env(environment))?;
+        from_tree(tree).map_err(Error::Invalid)
     }
 
     #[test]
@@ -438,14 +433,11 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file() {
-        let file = parse("server: {max_sessions: 3}\nwebrtc: {bitrate: {max: 1M}}").unwrap();
-        let config = file
-            .overridden(&env(&[
-                ("VISAVIS_SERVER__MAX_SESSIONS", "5"),
-                ("VISAVIS_WEBRTC__BITRATE__START", "300k"),
-                ("PATH", "/bin"),
-            ]))
-            .unwrap();
+        let config = overridden(
+            "server: {max_sessions: 3}\nwebrtc: {bitrate: {max: 1M}}",
+            &[("VISAVIS_SERVER__MAX_SESSIONS", "5"), ("VISAVIS_WEBRTC__BITRATE__START", "300k"), ("PATH", "/bin")],
+        );
+        let config = config.unwrap();
         assert_eq!(config.server.max_sessions, 5);
         assert_eq!(config.webrtc.bitrate.start, BitRate(300_000));
         assert_eq!(config.webrtc.bitrate.max, BitRate(1_000_000));
@@ -453,32 +445,67 @@ mod tests {
 
     #[test]
     fn an_unknown_variable_is_named() {
-        let error = Config::default().overridden(&env(&[("VISAVIS_SERVER__PORT", "1")])).unwrap_err().to_string();
+        let error = overridden("", &[("VISAVIS_SERVER__PORT", "1")]).unwrap_err().to_string();
         assert!(error.contains("VISAVIS_SERVER__PORT") && error.contains("listen"), "{error}");
     }
 
     #[test]
     fn a_single_underscore_is_pointed_out_and_strangers_are_left_alone() {
-        let error = Config::default().overridden(&env(&[("VISAVIS_SERVER_MAX_SESSIONS", "5")])).unwrap_err().to_string();
+        let error = overridden("", &[("VISAVIS_SERVER_MAX_SESSIONS", "5")]).unwrap_err().to_string();
         assert!(error.contains("VISAVIS_SERVER__"), "{error}");
-        let strangers = env(&[("VISAVIS_LOG", "debug"), ("VISAVIS_SERVICE_HOST", "192.0.2.1"), ("VISAVIS_PORT", "tcp://x")]);
-        assert_eq!(Config::default().overridden(&strangers).unwrap(), Config::default());
+        let strangers = [("VISAVIS_LOG", "debug"), ("VISAVIS_SERVICE_HOST", "192.0.2.1"), ("VISAVIS_LLM_CONFIG", "x.json")];
+        assert_eq!(overridden("", &strangers).unwrap(), Config::default());
     }
 
     #[test]
     fn a_secret_comes_from_the_environment_and_is_never_shown() {
         let text = expand("server: {admin_token: \"${TOKEN}\"}\n# ${NOT_ASKED}\n", &env(&[("TOKEN", "hush")])).unwrap();
-        let config = parse(&text).unwrap();
+        let config = overridden(&text, &[("VISAVIS_SERVER__MAX_SESSIONS", "5")]).unwrap();
         assert_eq!(config.server.admin_token.reveal(), Some("hush"));
         assert!(!config.show().contains("hush") && !format!("{config:?}").contains("hush"));
-        let kept = config.overridden(&env(&[("VISAVIS_SERVER__MAX_SESSIONS", "5")])).unwrap();
-        assert_eq!(kept.server.admin_token.reveal(), Some("hush"));
     }
 
     #[test]
     fn a_variable_that_is_not_set_is_named() {
         let error = expand("llm: {key: ${MISSING}}", &env(&[])).unwrap_err().to_string();
         assert!(error.contains("MISSING"), "{error}");
+    }
+
+    #[test]
+    fn a_providers_key_that_is_not_set_lets_the_server_start() {
+        let text = expand("llm: {provider: openai}\n", &env(&[])).unwrap();
+        assert!(parse(&text).unwrap().llm.openai.api_key.reveal().is_none());
+        let text = expand("llm:\n  openai:\n    api_key: \"${MISSING}\"\n", &env(&[])).unwrap();
+        let llm = parse(&text).unwrap().llm;
+        assert!(llm.openai.api_key.reveal().is_none());
+        let llm = llm.with_keys_of(&env(&[("OPENAI_API_KEY", "sk-1\n")]));
+        assert_eq!(llm.openai.api_key.reveal(), Some("sk-1"));
+    }
+
+    #[test]
+    fn who_answers_is_decided_by_variables_then_config_json_then_our_file() {
+        let dir = std::env::temp_dir().join(format!("visavis-config-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (seed, ours) = (dir.join("config.json"), dir.join("visavis.yaml"));
+        std::fs::write(
+            &seed,
+            r#"{"llm_provider":"openai","providers":{"openai":{"model":"of-the-seed","api_key":"${K}"}}}"#,
+        )
+        .unwrap();
+        std::fs::write(&ours, "llm: {openai: {model: ours, max_tokens: 7}}").unwrap();
+        let variables =
+            env(&[("K", "sk-seed"), ("OPENAI_MODEL", "of-a-variable"), ("OPENAI_BASE_URL", "http://localhost:1/v1")]);
+        let beside = seed_tree(Some(&seed), &variables).unwrap();
+        assert_eq!(beside["llm"]["openai"]["model"], "of-the-seed");
+        let file = Config::load(Some(&ours), None, &variables).unwrap().llm;
+        assert_eq!((file.openai.model.as_str(), file.openai.base_url.as_str()), ("ours", "http://localhost:1/v1"));
+        let flag = Config::load(Some(&ours), Some(&seed), &variables).unwrap().llm;
+        assert_eq!((flag.provider, flag.openai.model.as_str()), (llm::Provider::OpenAi, "of-the-seed"));
+        assert_eq!((flag.openai.api_key.reveal(), flag.openai.max_tokens), (Some("sk-seed"), Some(7)));
+        std::fs::write(&seed, r#"{"llm_provider":"oracle"}"#).unwrap();
+        let error = Config::load(None, Some(&seed), &variables).unwrap_err().to_string();
+        assert!(error.contains("config.json") && error.contains("oracle") && error.contains("dashscope"), "{error}");
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -96,6 +96,16 @@ pub fn turn_stage(stage: &'static str, took: Duration) {
     histogram!("visavis_turn_seconds", "stage" => stage).record(took);
 }
 
+/// A recorded line stood in for an answer that failed.
+pub fn fallback_spoken() {
+    counter!("visavis_fallback_spoken_total").increment(1);
+}
+
+/// A model had something done.
+pub fn tool_used(worked: bool) {
+    counter!("visavis_tools_used_total", "result" => if worked { "ok" } else { "error" }).increment(1);
+}
+
 /// From the request to interrupt until the turn was cut everywhere.
 pub fn interrupted(took: Duration) {
     histogram!("visavis_interrupt_seconds").record(took);

@@ -49,6 +49,12 @@ pub enum Error {
     /// No voice.
     #[error(transparent)]
     Voice(#[from] tts::Error),
+    /// No language model.
+    #[error("llm: {0}")]
+    Model(#[from] llm::Error),
+    /// No client for the tools of the language model.
+    #[error("llm.tools: {0}")]
+    Tools(#[from] reqwest::Error),
     /// No figures.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -82,16 +88,18 @@ impl Server {
         let voice = tokio::task::spawn_blocking(move || voice(&tts, &dir));
         let catalogue = catalogue.await.map_err(io::Error::other)??;
         let voice = voice.await.map_err(io::Error::other)??;
+        let catalogue = Arc::new(catalogue);
         let bitrate = bounds(config.webrtc.bitrate);
         let shared = Arc::new(Shared {
             registry: SessionRegistry::new(config.server.max_sessions),
-            minds: Minds { chat: llm::build(&config.llm), voice },
-            system_prompt: config.llm.system_prompt.clone(),
+            minds: Minds { chat: llm::build(&config.llm)?, voice, tools: Arc::new(llm::Toolbox::new(&config.llm.tools)?) },
+            history: llm::History { system_prompt: config.llm.system_prompt.clone(), tokens: config.llm.history_tokens },
+            catalogue: Arc::clone(&catalogue),
             rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), bitrate },
             bitrate,
             tracker: TaskTracker::new(),
         });
-        Ok(Self { config, tcp, shared, catalogue: Arc::new(catalogue), metrics })
+        Ok(Self { config, tcp, shared, catalogue, metrics })
     }
 
     /// Where it listens: the port is known even if 0 was asked for.

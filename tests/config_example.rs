@@ -31,7 +31,7 @@ fn keys_of(value: &Value) -> BTreeSet<String> {
 
 #[test]
 fn it_parses_and_holds_the_defaults() {
-    let example = Config::load(Some(&path()), &BTreeMap::new()).unwrap();
+    let example = Config::load(Some(&path()), None, &BTreeMap::new()).unwrap();
     assert_eq!(example, Config::default());
 }
 

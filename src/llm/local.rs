@@ -8,7 +8,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use super::{ChatModel, Error, Message};
+use super::{ChatModel, Delta, Error, Prompt};
 
 /// Between two words: fast for a model, yet many pieces, so that whatever reads them is used to pieces.
 const PACE: Duration = Duration::from_millis(5);
@@ -49,13 +49,13 @@ impl Local {
 }
 
 impl ChatModel for Local {
-    fn reply(&self, _: Vec<Message>) -> BoxStream<'static, Result<String, Error>> {
+    fn reply(&self, _: Prompt) -> BoxStream<'static, Result<Delta, Error>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.responses.len();
         let words: Vec<String> = self.responses[turn].split_inclusive(' ').map(str::to_owned).collect();
         stream::iter(words)
             .then(|word| async move {
                 tokio::time::sleep(PACE).await;
-                Ok(word)
+                Ok(Delta::Text(word))
             })
             .boxed()
     }
@@ -69,10 +69,10 @@ mod tests {
     async fn an_answer_comes_in_pieces_that_join_to_a_configured_response() {
         let config = Config { responses: vec!["One two.".into(), "Three.".into()] };
         let local = Local::new(&config);
-        let pieces: Vec<String> = local.reply(vec![]).map(Result::unwrap).collect().await;
-        assert!(pieces.len() > 1);
-        assert_eq!(pieces.concat(), "One two.");
-        let second: Vec<String> = local.reply(vec![]).map(Result::unwrap).collect().await;
-        assert_eq!(second.concat(), "Three.");
+        let text = |word: &str| Delta::Text(word.to_owned());
+        let first: Vec<Delta> = local.reply(Prompt::default()).map(Result::unwrap).collect().await;
+        assert_eq!(first, [text("One "), text("two.")]);
+        let second: Vec<Delta> = local.reply(Prompt::default()).map(Result::unwrap).collect().await;
+        assert_eq!(second, [text("Three.")]);
     }
 }

@@ -1,55 +1,102 @@
-//! What to answer: conversation in, text deltas out. Providers are async tasks; dropping a reply cancels its request.
+//! What to answer: conversation in, text and tool calls out. Providers are async tasks; dropping a reply cancels its request.
 
+mod dashscope;
+mod error;
+mod events;
+mod history;
 mod local;
+mod openai;
+mod seed;
+mod think;
+pub mod tools;
+mod web;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
+pub use error::{Error, Fault};
+pub use history::History;
 pub use local::Local;
+pub use openai::OpenAi;
+pub use seed::{SeedError, settings};
+pub use tools::{Tool, Toolbox};
 
-/// Who said something.
+/// Who said a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// The persona.
-    System,
     /// The person.
     User,
     /// The avatar.
     Assistant,
 }
 
-/// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who said it.
-    pub role: Role,
-    /// What: personal, so never logged.
-    pub text: String,
+/// One message of a conversation. What is said is personal, so it is never logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The persona; first, if there is one.
+    System(String),
+    /// What the person said.
+    User(String),
+    /// What the avatar said, and which tools it asked for.
+    Assistant {
+        /// May be empty where there are calls.
+        text: String,
+        /// In the order of the request.
+        calls: Vec<Call>,
+    },
+    /// What came of a call.
+    Tool {
+        /// [`Call::id`].
+        call: String,
+        /// For the model to read: a result, or why there is none.
+        text: String,
+    },
+}
+
+/// A tool that the model wants used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Of the model; unique in a conversation.
+    pub id: String,
+    /// [`tools::Spec::name`].
+    pub name: String,
+    /// JSON, as the model wrote it: perhaps not valid.
+    pub arguments: String,
+}
+
+/// What to answer, and with which means.
+#[derive(Clone, Debug, Default)]
+pub struct Prompt {
+    /// The conversation; the last is of the person, or what came of the latest calls.
+    pub messages: Vec<Message>,
+    /// What the model may ask for.
+    pub tools: Vec<tools::Spec>,
+    /// It has asked often enough: now it has to answer.
+    pub must_answer: bool,
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// More of what to say.
+    Text(String),
+    /// A tool to use. The stream ends after the last one; the answer goes on in the reply to a prompt that has the results.
+    Call(Call),
 }
 
 /// A language model that chats.
 pub trait ChatModel: Send + Sync {
-    /// The answer to the last of `messages`, as it is written. Dropping the stream cancels it.
-    fn reply(&self, messages: Vec<Message>) -> BoxStream<'static, Result<String, Error>>;
-}
-
-/// Why there is no answer, or no more of it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The provider cannot be reached or does not answer.
-    #[error("{provider} is not available")]
-    Unavailable {
-        /// Which one.
-        provider: &'static str,
-    },
+    /// The answer to `prompt`, as it is written. Dropping the stream cancels it.
+    fn reply(&self, prompt: Prompt) -> BoxStream<'static, Result<Delta, Error>>;
 }
 
 /// `llm:` in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Who answers.
@@ -58,9 +105,24 @@ pub struct Config {
     /// The persona, sent before every conversation.
     #[garde(length(max = 32_768))]
     pub system_prompt: String,
+    /// How much of a conversation is sent along, in estimated tokens.
+    #[garde(range(min = 64, max = 1_000_000))]
+    pub history_tokens: usize,
+    /// How long a provider may take.
+    #[garde(dive)]
+    pub timeouts: openai::Timeouts,
+    /// Any server that speaks `OpenAI`'s chat completions.
+    #[garde(dive)]
+    pub openai: openai::Config,
+    /// Alibaba Cloud's models.
+    #[garde(dive)]
+    pub dashscope: dashscope::Config,
     /// The provider that needs no network.
     #[garde(dive)]
     pub local: local::Config,
+    /// What a model may do besides talking.
+    #[garde(dive)]
+    pub tools: tools::Config,
 }
 
 impl Default for Config {
@@ -69,8 +131,25 @@ impl Default for Config {
             provider: Provider::Local,
             system_prompt: "You are a friendly digital human. You answer aloud, so answer briefly and in plain sentences."
                 .into(),
+            history_tokens: 3_000,
+            timeouts: openai::Timeouts::default(),
+            openai: openai::Config::default(),
+            dashscope: dashscope::Config::default(),
             local: local::Config::default(),
+            tools: tools::Config::default(),
         }
+    }
+}
+
+impl Config {
+    /// Keys that the file does not give are those of the environment, by the names that the providers' own clients read.
+    pub fn with_keys_of(mut self, environment: &BTreeMap<String, String>) -> Self {
+        for (key, name) in [(&mut self.openai.api_key, openai::KEY), (&mut self.dashscope.api_key, dashscope::KEY)] {
+            if let (None, Some(value)) = (key.reveal(), environment.get(name)) {
+                *key = value.trim().into();
+            }
+        }
+        self
     }
 }
 
@@ -80,11 +159,17 @@ impl Default for Config {
 pub enum Provider {
     /// Canned answers: no key, no network.
     Local,
+    /// Any server that speaks `OpenAI`'s chat completions.
+    OpenAi,
+    /// Alibaba Cloud's models.
+    DashScope,
 }
 
-/// The model that `config` asks for.
-pub fn build(config: &Config) -> Arc<dyn ChatModel> {
-    match config.provider {
+/// The model that `config` asks for. A key that is missing is no error here: each reply says so.
+pub fn build(config: &Config) -> Result<Arc<dyn ChatModel>, Error> {
+    Ok(match config.provider {
         Provider::Local => Arc::new(Local::new(&config.local)),
-    }
+        Provider::OpenAi => Arc::new(OpenAi::new(&config.openai, openai::KEY, config.timeouts)?),
+        Provider::DashScope => Arc::new(OpenAi::new(&config.dashscope.clone().into(), dashscope::KEY, config.timeouts)?),
+    })
 }

@@ -12,22 +12,27 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span, warn};
 
 use super::event::{CaptionWord, Event, Line, State, TurnEvent};
-use super::turn::{self, Minds, TurnError, Utterance};
-use super::{Origin, Session};
-use crate::llm::{Message, Role};
+use super::turn::{self, Chat, Minds, TurnError, Utterance};
+use super::{Origin, Session, tools};
+use crate::llm::{History, Role};
 use crate::media::{Mark, TurnId, Word};
 use crate::metrics;
+use crate::render::Catalogue;
 use crate::track::Played;
 
 /// Utterances that may wait for their turn (L17).
 const MAX_PENDING: usize = 20;
-/// Lines that a model is reminded of. Providers with a token budget cut further.
-const HISTORY_LINES: usize = 40;
 
 /// What a viewer or a route wants of a session.
 pub(super) enum Command {
     Say(Saying),
-    Interrupt { done: oneshot::Sender<()> },
+    Interrupt {
+        done: oneshot::Sender<()>,
+    },
+    /// End the session once this turn has been heard; void if it is interrupted.
+    HangUp {
+        turn: TurnId,
+    },
 }
 
 /// One thing to say.
@@ -56,6 +61,8 @@ struct Current {
     made: Option<Result<(), TurnError>>,
     /// Its last sample is played.
     played_out: bool,
+    /// It is a good-bye.
+    last: bool,
     clauses: Vec<HeardClause>,
 }
 
@@ -68,15 +75,17 @@ struct HeardClause {
 pub(super) struct Conversation {
     session: Arc<Session>,
     minds: Minds,
-    system_prompt: String,
+    history: History,
+    catalogue: Arc<Catalogue>,
     pending: VecDeque<Pending>,
     current: Option<Current>,
     next: TurnId,
 }
 
 impl Conversation {
-    pub(super) fn new(session: Arc<Session>, minds: Minds, system_prompt: String) -> Self {
-        Self { session, minds, system_prompt, pending: VecDeque::new(), current: None, next: TurnId(1) }
+    pub(super) fn new(session: Arc<Session>, minds: Minds, history: History, catalogue: Arc<Catalogue>) -> Self {
+        let pending = VecDeque::new();
+        Self { session, minds, history, catalogue, pending, current: None, next: TurnId(1) }
     }
 
     /// Runs until the session is stopped.
@@ -102,6 +111,11 @@ impl Conversation {
                 self.interrupt();
                 self.rest();
                 let _ = done.send(());
+            }
+            Command::HangUp { turn } => {
+                if let Some(current) = self.current.as_mut().filter(|current| current.id == turn) {
+                    current.last = true;
+                }
             }
             Command::Say(saying) => {
                 if saying.interrupt {
@@ -160,7 +174,7 @@ impl Conversation {
                 if let TurnError::Nothing = error {
                     debug!(turn = id, "nothing to say");
                 } else {
-                    warn!(turn = id, error = error.code(), "answer failed");
+                    warn!(turn = id, code = error.code(), %error, "answer failed");
                 }
                 self.session.notify(Event::error(error.code(), error.to_string()), origin);
                 TurnEvent::Failed
@@ -168,6 +182,9 @@ impl Conversation {
             _ => TurnEvent::Ended,
         };
         self.session.notify(Event::Turn { id, event, heard: Some(heard) }, origin);
+        if current.last {
+            return self.session.end("assistant");
+        }
         self.begin_next();
     }
 
@@ -193,10 +210,11 @@ impl Conversation {
         let id = self.next;
         self.next = TurnId(id.0 + 1);
         self.session.remember(Role::User, &text);
-        let utterance = if chat { Utterance::Chat(self.messages()) } else { Utterance::Echo(text) };
+        let utterance = if chat { Utterance::Chat(self.chat(id)) } else { Utterance::Echo(text) };
         let run = turn::run(id, utterance, self.minds.clone(), Arc::clone(&self.session.player));
         let task = tokio::spawn(run.instrument(info_span!("turn", id = id.0)));
-        self.current = Some(Current { id, origin, since, task, made: None, played_out: false, clauses: vec![] });
+        self.current =
+            Some(Current { id, origin, since, task, made: None, played_out: false, last: false, clauses: vec![] });
         self.session.set_state(State::Thinking, origin);
     }
 
@@ -206,12 +224,13 @@ impl Conversation {
         }
     }
 
-    fn messages(&self) -> Vec<Message> {
+    /// What `turn` answers, and with which means.
+    fn chat(&self, turn: TurnId) -> Chat {
         let lines = self.session.history();
-        let recent = lines.iter().skip(lines.len().saturating_sub(HISTORY_LINES));
-        let system = Message { role: Role::System, text: self.system_prompt.clone() };
-        let said = recent.map(|Line { role, text }| Message { role: *role, text: text.clone() });
-        std::iter::once(system).filter(|m| !m.text.is_empty()).chain(said).collect()
+        let messages = self.history.fit(lines.iter().map(|Line { role, text }| (*role, text.as_str())));
+        let tools = &self.minds.tools;
+        let own = tools::built_in(tools, &self.session, &self.catalogue, turn);
+        Chat { messages, tools: tools.with(own), max_rounds: tools.max_rounds() }
     }
 }
 

@@ -5,8 +5,10 @@
 
 mod conversation;
 mod event;
+mod fallback;
 mod registry;
 mod text;
+mod tools;
 mod turn;
 mod viewer;
 
@@ -21,9 +23,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
 use uuid::Uuid;
 
-use crate::llm::Role;
+use crate::llm::{History, Role};
 use crate::metrics;
-use crate::render::Character;
+use crate::render::{Catalogue, Character};
 use crate::rtc;
 use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
 
@@ -32,7 +34,7 @@ use conversation::{Command, Conversation, Saying};
 pub use event::{CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
 pub use registry::{NoSlot, SessionRegistry, Slot};
 pub use text::{MAX_CHARS, TextError, check as check_text};
-pub use turn::{Minds, TurnError, Utterance, run as run_turn};
+pub use turn::{Chat, Minds, TurnError, Utterance, run as run_turn};
 pub use viewer::{JoinError, Joined};
 
 /// Commands that may wait: the conversation takes them at once, so a full queue means that it is ending.
@@ -77,8 +79,10 @@ pub struct Shared {
     pub registry: Arc<SessionRegistry>,
     /// Model and voice.
     pub minds: Minds,
-    /// The persona.
-    pub system_prompt: String,
+    /// What a model is told of a conversation.
+    pub history: History,
+    /// Who can be seen.
+    pub catalogue: Arc<Catalogue>,
     /// The socket and its addresses.
     pub rtc: rtc::Settings,
     /// The bounds of the encoders.
@@ -137,7 +141,8 @@ impl Session {
         let minds = shared.minds.clone();
         #[cfg(feature = "testing")]
         let minds = crate::testing::minds_for(avatar, minds);
-        let conversation = Conversation::new(Arc::clone(&session), minds, shared.system_prompt.clone());
+        let conversation =
+            Conversation::new(Arc::clone(&session), minds, shared.history.clone(), Arc::clone(&shared.catalogue));
         shared.tracker.spawn(conversation.run(commands_rx, played).instrument(span.clone()));
         shared.tracker.spawn(Arc::clone(&session).live(ended, slot).instrument(span.clone()));
         Ok(session)

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::debug;
 
-use crate::llm::{self, ChatModel, Message};
+use super::fallback;
+use crate::llm::{self, Call, ChatModel, Delta, Message, Prompt, Tool, Toolbox};
 use crate::media::{AudioFrame, SAMPLES_PER_FRAME, Speech, TurnId, Word};
 use crate::metrics;
 use crate::render::Item;
@@ -24,12 +27,21 @@ use crate::tts::{self, TextToSpeech};
 const CLAUSE_QUEUE: usize = 4;
 
 /// What is to be said.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Utterance {
     /// This text, literally.
     Echo(String),
     /// The answer to this conversation.
-    Chat(Vec<Message>),
+    Chat(Chat),
+}
+
+/// What is to be answered.
+pub struct Chat {
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// What the model may have done.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// How often it may ask before it has to answer.
+    pub max_rounds: usize,
 }
 
 /// Who turns text into speech for a session.
@@ -39,6 +51,8 @@ pub struct Minds {
     pub chat: Arc<dyn ChatModel>,
     /// Speaks them.
     pub voice: Arc<dyn TextToSpeech>,
+    /// What the writer may do besides.
+    pub tools: Arc<Toolbox>,
 }
 
 /// Why an answer is not complete.
@@ -62,7 +76,7 @@ impl TurnError {
     /// The stable name that clients may match.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Chat(_) => "llm_failed",
+            Self::Chat(error) => error.code(),
             Self::Voice(_) => "tts_failed",
             Self::Nothing => "nothing_to_say",
             Self::Panicked => "internal",
@@ -71,27 +85,38 @@ impl TurnError {
 }
 
 /// Says `utterance` as `turn`. Returns when all of it is queued, which is up to 2 s before all of it is heard. Whatever
-/// happens, the turn's [`Item::End`] is queued.
+/// happens, the turn's [`Item::End`] is queued; after a failure a recorded line that says so comes before it.
 pub async fn run(turn: TurnId, utterance: Utterance, minds: Minds, player: Arc<HumanPlayer>) -> Result<(), TurnError> {
     let said = say(turn, utterance, minds, &player).await;
+    if let Err(TurnError::Chat(_) | TurnError::Voice(_)) = said {
+        metrics::fallback_spoken();
+        let line = stream::once(async { Ok(fallback::speech()) });
+        let _ = speak(turn, fallback::TEXT, line.boxed(), &player, None).await;
+    }
     player.say(turn, Item::End).await;
     said
 }
 
 async fn say(turn: TurnId, utterance: Utterance, minds: Minds, player: &HumanPlayer) -> Result<(), TurnError> {
     let began = Instant::now();
-    let deltas = match utterance {
-        Utterance::Echo(text) => stream::once(async { Ok(text) }).boxed(),
-        Utterance::Chat(messages) => minds.chat.reply(messages),
-    };
     let (clauses_tx, mut clauses) = mpsc::channel(CLAUSE_QUEUE);
-    let writing = write(deltas, clauses_tx, began);
-    let speaking = async {
+    let mut writer = Writer { splitter: SentenceSplitter::new(), clauses: clauses_tx, began: Some(began) };
+    let writing = async move {
+        match utterance {
+            Utterance::Echo(text) => writer.push(&text).await,
+            Utterance::Chat(chat) => answer(&*minds.chat, chat, &mut writer).await?,
+        }
+        writer.flush().await;
+        Ok::<_, TurnError>(())
+    };
+    let voice = minds.voice;
+    // It owns the clauses: if the voice fails, the model is not kept waiting for it.
+    let speaking = async move {
         let mut speakable = Speakable::default();
         let mut voiced = false;
         while let Some(clause) = clauses.recv().await {
             let said = speakable.clause(&clause);
-            let spoken = speak(turn, &clause, minds.voice.speak(said), player, (!voiced).then_some(began)).await?;
+            let spoken = speak(turn, &clause, voice.speak(said), player, (!voiced).then_some(began)).await?;
             voiced |= spoken;
         }
         Ok::<bool, TurnError>(voiced)
@@ -102,29 +127,71 @@ async fn say(turn: TurnId, utterance: Utterance, minds: Minds, player: &HumanPla
     if voiced? { Ok(()) } else { Err(TurnError::Nothing) }
 }
 
-/// Cuts the deltas into clauses.
-async fn write(
-    mut deltas: BoxStream<'static, Result<String, llm::Error>>,
-    clauses: mpsc::Sender<String>,
-    began: Instant,
-) -> Result<(), TurnError> {
-    let mut splitter = SentenceSplitter::new();
-    let mut first = true;
-    while let Some(delta) = deltas.next().await {
-        let delta = delta?;
-        if std::mem::take(&mut first) {
-            metrics::turn_stage("llm", began.elapsed());
-        }
-        for clause in splitter.push(&delta) {
-            if clauses.send(clause).await.is_err() {
-                return Ok(());
+/// Has `model` answer. What it wants done is done, and told to it, until it has nothing left to ask.
+async fn answer(model: &dyn ChatModel, chat: Chat, writer: &mut Writer) -> Result<(), TurnError> {
+    let Chat { mut messages, tools, max_rounds } = chat;
+    let specs: Vec<_> = tools.iter().map(|tool| tool.spec().clone()).collect();
+    for round in 0..=max_rounds {
+        let must_answer = round == max_rounds;
+        let mut reply = model.reply(Prompt { messages: messages.clone(), tools: specs.clone(), must_answer });
+        let (mut text, mut calls) = (String::new(), Vec::new());
+        while let Some(delta) = reply.next().await {
+            match delta? {
+                Delta::Text(more) => {
+                    writer.push(&more).await;
+                    text.push_str(&more);
+                }
+                Delta::Call(call) => calls.push(call),
             }
         }
-    }
-    if let Some(clause) = splitter.flush() {
-        let _ = clauses.send(clause).await;
+        if calls.is_empty() || must_answer {
+            break;
+        }
+        // "One moment" is heard while it passes.
+        if !text.is_empty() {
+            writer.push(" ").await;
+            writer.flush().await;
+        }
+        let results = join_all(calls.iter().map(|call| use_tool(&tools, call))).await;
+        messages.push(Message::Assistant { text, calls });
+        messages.extend(results);
     }
     Ok(())
+}
+
+async fn use_tool(tools: &[Arc<dyn Tool>], call: &Call) -> Message {
+    let began = Instant::now();
+    let (text, worked) = llm::tools::run(tools, &call.name, &call.arguments).await;
+    debug!(worked, took_ms = began.elapsed().as_millis(), "tool used");
+    metrics::tool_used(worked);
+    Message::Tool { call: call.id.clone(), text }
+}
+
+/// Cuts deltas into clauses for the voice.
+struct Writer {
+    splitter: SentenceSplitter,
+    clauses: mpsc::Sender<String>,
+    /// Since when the first delta is waited for.
+    began: Option<Instant>,
+}
+
+impl Writer {
+    async fn push(&mut self, delta: &str) {
+        if let Some(began) = self.began.take() {
+            metrics::turn_stage("llm", began.elapsed());
+        }
+        for clause in self.splitter.push(delta) {
+            // A voice that has failed ends the turn by itself.
+            let _ = self.clauses.send(clause).await;
+        }
+    }
+
+    /// What is left is a clause, however short.
+    async fn flush(&mut self) {
+        if let Some(clause) = self.splitter.flush() {
+            let _ = self.clauses.send(clause).await;
+        }
+    }
 }
 
 /// Queues one clause as its speech comes. True if there was sound in it.

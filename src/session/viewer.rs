@@ -249,7 +249,7 @@ impl Viewer {
             Event::Turn { event: TurnEvent::Ended | TurnEvent::Interrupted | TurnEvent::Failed, .. } => {
                 serde_json::json!({"type": "tts_complete"})
             }
-            Event::Error { msg, .. } => serde_json::json!({"type": "error", "error": msg}),
+            Event::Error { code, msg } => serde_json::json!({"type": "error", "error": seed_words(&code, &msg)}),
             _ => return,
         };
         self.tell_chat(&message).await;
@@ -261,5 +261,14 @@ impl Viewer {
 
     async fn tell_chat(&self, message: &serde_json::Value) {
         self.peer.send(CHAT, &message.to_string()).await;
+    }
+}
+
+/// An error as seed 001 puts it.
+fn seed_words(code: &str, msg: &str) -> String {
+    match code {
+        "llm_no_key" => "LLM 提供者未初始化，请检查配置".to_owned(),
+        _ if code.starts_with("llm_") => format!("LLM 处理失败: {msg}"),
+        _ => msg.to_owned(),
     }
 }
