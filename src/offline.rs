@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::codec::VideoCodec;
 use crate::media::{AudioFrame, Mark, TurnId};
 use crate::render::{Character, Item};
-use crate::session::{Minds, TurnError, Utterance, run_turn};
+use crate::session::{Minds, Speaker, TurnError, Utterance, run_turn};
 use crate::track::{Bitrate, Encoded, Ended, HumanPlayer, MediaSink, Mp4Error, Mp4Writer, Setup, Throttle};
 
 /// Rest before the first and after the last word: 400 ms.
@@ -79,7 +79,8 @@ pub async fn render(film: Film, minds: Minds) -> Result<Rendered, Error> {
         clauses
     });
     rest(&player, TurnId(1)).await;
-    let said = run_turn(TurnId(2), Utterance::Echo(text), minds, Arc::clone(&player)).await;
+    let speaker = Arc::new(Speaker::new(Arc::clone(&player), TurnId(2)));
+    let said = run_turn(speaker, Utterance::Echo(text), minds).await;
     rest(&player, TurnId(3)).await;
     drop(player);
     match ended.await {

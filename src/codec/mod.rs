@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::media::VideoFrame;
 
-pub use opus::OpusEncoder;
+pub use opus::{OpusDecoder, OpusEncoder};
 
 /// The video codecs that every browser must decode (RFC 7742 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -132,6 +132,7 @@ impl Api {
         require_admin(request, &self.app)?;
         let state = |state| match state {
             State::Idle => "idle",
+            State::Listening => "listening",
             State::Thinking => "thinking",
             State::Speaking => "speaking",
         };

@@ -3,6 +3,7 @@
 mod candidates;
 mod estimate;
 mod feedback;
+mod microphone;
 mod peer;
 mod receiver;
 mod reports;
@@ -11,6 +12,7 @@ mod sdp;
 mod socket;
 mod stun;
 
+pub use microphone::MICROPHONE_QUEUE;
 pub use peer::{Closed, Event, Peer, Settings};
 pub use receiver::{Arrival, ReceiveError, Receiver};
 pub use sdp::{Offer, OfferError};

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionState,
     RTCSessionDescription, SettingEngineBuilder,
@@ -37,8 +38,9 @@ use super::reports::{self, OneClock, Origin};
 use super::rtp::Stream;
 use super::sdp::VideoLine;
 use super::socket::{SharedSocketRuntime, Slot};
-use super::{Error, Offer, UdpMux, candidates};
+use super::{Error, Offer, UdpMux, candidates, microphone};
 use crate::codec::VideoCodec;
+use crate::media::AudioFrame;
 use crate::metrics;
 use crate::track::{Bitrate, Encoded, MediaSink};
 
@@ -124,12 +126,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Answers `offer`. `asked` is the address that the viewer's request went to.
+    /// Answers `offer`. `asked` is the address that the viewer's request went to; `ears` get what its microphone hears.
     pub async fn answer(
         settings: &Settings,
         offer: Offer,
         asked: Option<IpAddr>,
         events: mpsc::Sender<Event>,
+        ears: mpsc::Sender<AudioFrame>,
     ) -> Result<(Self, String), Error> {
         let mux = &settings.mux;
         let (ufrag, password) = (random_text(8), random_text(24));
@@ -155,8 +158,13 @@ impl Peer {
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_credentials(ufrag, password)
             .build();
-        let handler =
-            Handler { gathered: gathered_tx, state: state_tx, channels: Arc::clone(&channels), events: events.clone() };
+        let handler = Handler {
+            gathered: gathered_tx,
+            state: state_tx,
+            channels: Arc::clone(&channels),
+            events: events.clone(),
+            ears: Mutex::new(Some(ears)),
+        };
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
                 .with_media_engine(engine)
@@ -333,6 +341,8 @@ struct Handler {
     state: watch::Sender<RTCPeerConnectionState>,
     channels: Channels,
     events: mpsc::Sender<Event>,
+    /// Taken by the first microphone: a viewer has one.
+    ears: Mutex<Option<mpsc::Sender<AudioFrame>>>,
 }
 
 #[async_trait]
@@ -345,6 +355,16 @@ impl PeerConnectionEventHandler for Handler {
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         self.state.send_replace(state);
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        if track.kind().await != RtpCodecKind::Audio {
+            return;
+        }
+        let ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ears) = ears {
+            tokio::spawn(microphone::read(track, ears));
+        }
     }
 
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {

@@ -13,6 +13,7 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use super::event::{CaptionWord, Event, Line, State, TurnEvent};
 use super::turn::{self, Chat, Minds, TurnError, Utterance};
+use super::speaker::{Hold, Speaker};
 use super::{Origin, Session, tools};
 use crate::llm::{History, Role};
 use crate::media::{Mark, TurnId, Word};
@@ -29,10 +30,22 @@ pub(super) enum Command {
     Interrupt {
         done: oneshot::Sender<()>,
     },
+    Hear(Hearing),
     /// End the session once this turn has been heard; void if it is interrupted.
     HangUp {
         turn: TurnId,
     },
+}
+
+/// What the ears notice of a person before there are words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// Somebody has begun to speak.
+    Began,
+    /// They mean it: what is being said waits.
+    CutIn,
+    /// No words came of it: what was being said goes on.
+    Nothing,
 }
 
 /// One thing to say.
@@ -54,6 +67,14 @@ struct Pending {
 /// The answer that is being made or heard.
 struct Current {
     id: TurnId,
+    /// The number under which the player knows it: another one after each hold.
+    played_as: TurnId,
+    speaker: Arc<Speaker>,
+    held: Option<Held>,
+    /// Its first sample has been played.
+    started: bool,
+    /// The next clause is the rest of one that was held.
+    resumed: bool,
     origin: Option<Origin>,
     since: Instant,
     task: JoinHandle<Result<(), TurnError>>,
@@ -64,6 +85,13 @@ struct Current {
     /// It is a good-bye.
     last: bool,
     clauses: Vec<HeardClause>,
+}
+
+/// Where an answer was held.
+struct Held {
+    hold: Hold,
+    /// Samples of its last clause that had been heard.
+    samples: u32,
 }
 
 struct HeardClause {
@@ -80,12 +108,14 @@ pub(super) struct Conversation {
     pending: VecDeque<Pending>,
     current: Option<Current>,
     next: TurnId,
+    /// Somebody is speaking.
+    listening: bool,
 }
 
 impl Conversation {
     pub(super) fn new(session: Arc<Session>, minds: Minds, history: History, catalogue: Arc<Catalogue>) -> Self {
         let pending = VecDeque::new();
-        Self { session, minds, history, catalogue, pending, current: None, next: TurnId(1) }
+        Self { session, minds, history, catalogue, pending, current: None, next: TurnId(1), listening: false }
     }
 
     /// Runs until the session is stopped.
@@ -117,8 +147,10 @@ impl Conversation {
                     current.last = true;
                 }
             }
+            Command::Hear(hearing) => self.hear(hearing),
             Command::Say(saying) => {
                 if saying.interrupt {
+                    self.listening = false;
                     self.interrupt();
                 }
                 let accepted = self.pending.len() < MAX_PENDING;
@@ -136,17 +168,23 @@ impl Conversation {
     }
 
     fn played(&mut self, played: Played) {
-        let Some(current) = self.current.as_mut().filter(|current| current.id == played.turn) else { return };
+        let Some(current) = self.current.as_mut().filter(|current| current.played_as == played.turn) else { return };
         match played.mark {
             Mark::TurnStarted => {
-                metrics::turn_stage("played", current.since.elapsed());
-                let event = Event::Turn { id: current.id.0, event: TurnEvent::Started, heard: None };
-                self.session.notify(event, current.origin);
+                if !std::mem::replace(&mut current.started, true) {
+                    metrics::turn_stage("played", current.since.elapsed());
+                    let event = Event::Turn { id: current.id.0, event: TurnEvent::Started, heard: None };
+                    self.session.notify(event, current.origin);
+                }
                 self.session.set_state(State::Speaking, current.origin);
             }
             Mark::Clause { text, words } => {
-                let caption = Event::Caption { turn: current.id.0, text: text.clone(), words: caption_words(&words) };
-                self.session.notify(caption, current.origin);
+                current.speaker.clause_begun();
+                let resumed = std::mem::take(&mut current.resumed);
+                if !text.is_empty() {
+                    let (turn, text, words) = (current.id.0, text.clone(), caption_words(&words));
+                    self.session.notify(Event::Caption { turn, text, words, resumed }, current.origin);
+                }
                 current.clauses.push(HeardClause { text, words, at: played.at });
             }
             Mark::TurnEnded => {
@@ -202,6 +240,49 @@ impl Conversation {
         metrics::interrupted(began.elapsed());
     }
 
+    fn hear(&mut self, hearing: Hearing) {
+        self.listening = hearing != Hearing::Nothing;
+        match hearing {
+            Hearing::Began => self.rest(),
+            Hearing::CutIn => self.hold(),
+            Hearing::Nothing => {
+                self.resume();
+                self.rest();
+            }
+        }
+    }
+
+    /// Silence at once, as of an interruption, but the answer may go on.
+    fn hold(&mut self) {
+        let Some(current) = self.current.as_mut().filter(|current| current.held.is_none()) else { return };
+        let now = Instant::now();
+        self.session.player.interrupt(self.next);
+        let samples = current.clauses.last_mut().map_or(0, |clause| {
+            clause.words.retain(|word| turn::heard_at(clause.at, word.start) <= now);
+            (now - clause.at).as_millis() as u32 * 16
+        });
+        current.held = Some(Held { hold: current.speaker.hold(), samples });
+        self.session.set_state(State::Listening, None);
+    }
+
+    /// Goes on with the word that was cut.
+    fn resume(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let Some(Held { hold, samples }) = current.held.take() else { return };
+        // It is said again.
+        if let Some(clause) = current.clauses.last_mut() {
+            clause.words.pop();
+        }
+        current.played_as = self.next;
+        current.resumed = true;
+        self.next = TurnId(self.next.0 + 1);
+        let (speaker, turn) = (Arc::clone(&current.speaker), current.played_as);
+        tokio::spawn(async move { speaker.resume(hold, turn, samples).await });
+        if !current.started {
+            self.session.set_state(State::Thinking, None);
+        }
+    }
+
     fn begin_next(&mut self) {
         if self.current.is_some() {
             return;
@@ -211,16 +292,31 @@ impl Conversation {
         self.next = TurnId(id.0 + 1);
         self.session.remember(Role::User, &text);
         let utterance = if chat { Utterance::Chat(self.chat(id)) } else { Utterance::Echo(text) };
-        let run = turn::run(id, utterance, self.minds.clone(), Arc::clone(&self.session.player));
+        let speaker = Arc::new(Speaker::new(Arc::clone(&self.session.player), id));
+        let run = turn::run(Arc::clone(&speaker), utterance, self.minds.clone());
         let task = tokio::spawn(run.instrument(info_span!("turn", id = id.0)));
-        self.current =
-            Some(Current { id, origin, since, task, made: None, played_out: false, last: false, clauses: vec![] });
+        self.current = Some(Current {
+            id,
+            played_as: id,
+            speaker,
+            held: None,
+            started: false,
+            resumed: false,
+            origin,
+            since,
+            task,
+            made: None,
+            played_out: false,
+            last: false,
+            clauses: vec![],
+        });
         self.session.set_state(State::Thinking, origin);
     }
 
     fn rest(&self) {
         if self.current.is_none() && self.pending.is_empty() {
-            self.session.set_state(State::Idle, None);
+            let state = if self.listening { State::Listening } else { State::Idle };
+            self.session.set_state(state, None);
         }
     }
 

@@ -16,6 +16,8 @@ pub enum State {
     /// Waiting for somebody to say something.
     #[default]
     Idle,
+    /// Somebody speaks to it.
+    Listening,
     /// An answer is being made and nothing of it is heard yet.
     Thinking,
     /// An answer is heard.
@@ -105,6 +107,9 @@ pub enum Event {
         text: String,
         /// When its words are heard.
         words: Vec<CaptionWord>,
+        /// The rest of a clause that was cut, said again from the word that was cut; absent otherwise.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        resumed: bool,
     },
     /// Another avatar is seen.
     Avatar {
@@ -154,6 +159,14 @@ pub enum Request {
     },
     /// Be silent.
     Interrupt,
+    /// What the microphone is doing.
+    Mic {
+        /// Whether the person may be heard.
+        on: bool,
+        /// They hold a key while they talk: `on` then begins and ends what they say.
+        #[serde(default)]
+        hold: bool,
+    },
     /// Show another avatar.
     Avatar {
         /// Who.
@@ -175,6 +188,7 @@ mod tests {
             turn: 3,
             text: "Hi you".into(),
             words: vec![CaptionWord { w: "Hi ".into(), t_ms: 40, d_ms: 200 }],
+            resumed: false,
         };
         assert_eq!(
             caption.to_json(),

@@ -4,9 +4,11 @@
 //! (threads), a conversation (task) and a task per viewer; it ends as a whole, and nothing of it outlives it.
 
 mod conversation;
+mod ear;
 mod event;
 mod fallback;
 mod registry;
+mod speaker;
 mod text;
 mod tools;
 mod turn;
@@ -33,6 +35,8 @@ use conversation::{Command, Conversation, Saying};
 
 pub use event::{CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
 pub use registry::{NoSlot, SessionRegistry, Slot};
+pub use ear::Ears;
+pub use speaker::Speaker;
 pub use text::{MAX_CHARS, TextError, check as check_text};
 pub use turn::{Chat, Minds, TurnError, Utterance, run as run_turn};
 pub use viewer::{JoinError, Joined};
@@ -79,6 +83,8 @@ pub struct Shared {
     pub registry: Arc<SessionRegistry>,
     /// Model and voice.
     pub minds: Minds,
+    /// Who listens to microphones; `None` where only typing is wanted.
+    pub ears: Option<Ears>,
     /// What a model is told of a conversation.
     pub history: History,
     /// Who can be seen.

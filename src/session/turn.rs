@@ -13,14 +13,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::fallback;
+use super::{Speaker, fallback};
 use crate::llm::{self, Call, ChatModel, Delta, Message, Prompt, Tool, Toolbox};
-use crate::media::{AudioFrame, SAMPLES_PER_FRAME, Speech, TurnId, Word};
+use crate::media::{AudioFrame, SAMPLES_PER_FRAME, Speech, Word};
 use crate::metrics;
 use crate::render::Item;
 use crate::sentence::SentenceSplitter;
 use crate::speakable::Speakable;
-use crate::track::HumanPlayer;
 use crate::tts::{self, TextToSpeech};
 
 /// Clauses written ahead of the voice. Full: the model waits.
@@ -84,20 +83,20 @@ impl TurnError {
     }
 }
 
-/// Says `utterance` as `turn`. Returns when all of it is queued, which is up to 2 s before all of it is heard. Whatever
+/// Says `utterance`. Returns when all of it is queued, which is up to 2 s before all of it is heard. Whatever
 /// happens, the turn's [`Item::End`] is queued; after a failure a recorded line that says so comes before it.
-pub async fn run(turn: TurnId, utterance: Utterance, minds: Minds, player: Arc<HumanPlayer>) -> Result<(), TurnError> {
-    let said = say(turn, utterance, minds, &player).await;
+pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> Result<(), TurnError> {
+    let said = say(&speaker, utterance, minds).await;
     if let Err(TurnError::Chat(_) | TurnError::Voice(_)) = said {
         metrics::fallback_spoken();
         let line = stream::once(async { Ok(fallback::speech()) });
-        let _ = speak(turn, fallback::TEXT, line.boxed(), &player, None).await;
+        let _ = speak(&speaker, fallback::TEXT, line.boxed(), None).await;
     }
-    player.say(turn, Item::End).await;
+    speaker.say(Item::End).await;
     said
 }
 
-async fn say(turn: TurnId, utterance: Utterance, minds: Minds, player: &HumanPlayer) -> Result<(), TurnError> {
+async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> Result<(), TurnError> {
     let began = Instant::now();
     let (clauses_tx, mut clauses) = mpsc::channel(CLAUSE_QUEUE);
     let mut writer = Writer { splitter: SentenceSplitter::new(), clauses: clauses_tx, began: Some(began) };
@@ -116,7 +115,7 @@ async fn say(turn: TurnId, utterance: Utterance, minds: Minds, player: &HumanPla
         let mut voiced = false;
         while let Some(clause) = clauses.recv().await {
             let said = speakable.clause(&clause);
-            let spoken = speak(turn, &clause, voice.speak(said), player, (!voiced).then_some(began)).await?;
+            let spoken = speak(speaker, &clause, voice.speak(said), (!voiced).then_some(began)).await?;
             voiced |= spoken;
         }
         Ok::<bool, TurnError>(voiced)
@@ -196,10 +195,9 @@ impl Writer {
 
 /// Queues one clause as its speech comes. True if there was sound in it.
 async fn speak(
-    turn: TurnId,
+    speaker: &Speaker,
     text: &str,
     mut speech: BoxStream<'static, Result<Speech, tts::Error>>,
-    player: &HumanPlayer,
     began: Option<Instant>,
 ) -> Result<bool, TurnError> {
     let mut pieces = Framer::default();
@@ -211,15 +209,15 @@ async fn speak(
         }
         if !voiced || !phonemes.is_empty() {
             let text = caption(text, &words, voiced);
-            player.say(turn, Item::Clause { text, words, phonemes }).await;
+            speaker.say(Item::Clause { text, words, phonemes }).await;
         }
         voiced = true;
         for frame in pieces.push(&pcm) {
-            player.say(turn, Item::Audio(frame)).await;
+            speaker.say(Item::Audio(frame)).await;
         }
     }
     if let Some(frame) = pieces.finish() {
-        player.say(turn, Item::Audio(frame)).await;
+        speaker.say(Item::Audio(frame)).await;
     }
     Ok(voiced)
 }

@@ -5,11 +5,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
 use super::event::{Event, PROTOCOL_VERSION, Request, State, TurnEvent};
+use super::ear::{Ear, Mic};
 use super::{Busy, Notice, Origin, Session, Shared, check_text, short};
 use crate::render::Catalogue;
 use crate::rtc::{self, Offer, Peer};
@@ -59,12 +60,20 @@ impl Session {
     ) -> Result<Joined, JoinError> {
         let seat = Seat::take(self)?;
         let (events_tx, events) = mpsc::channel(PEER_EVENTS);
-        let (peer, sdp) = Peer::answer(&shared.rtc, offer, asked, events_tx).await?;
+        let (frames_tx, frames) = mpsc::channel(rtc::MICROPHONE_QUEUE);
+        let (peer, sdp) = Peer::answer(&shared.rtc, offer, asked, events_tx, frames_tx).await?;
         let id = Uuid::new_v4();
         let peer = Arc::new(peer);
         self.lock().peers.insert(id, Arc::clone(&peer));
+        let mic = watch::Sender::default();
+        let span = info_span!("viewer", session = short(self.id), id = short(id));
+        if let Some(ears) = shared.ears.clone() {
+            let ear = Ear::new(Arc::clone(self), ears);
+            shared.tracker.spawn(ear.listen(frames, mic.subscribe()).instrument(span.clone()));
+        }
         let viewer = Viewer {
             id,
+            mic,
             session: Arc::clone(self),
             catalogue: Arc::clone(catalogue),
             peer,
@@ -72,7 +81,6 @@ impl Session {
             said: 0,
             _seat: seat,
         };
-        let span = info_span!("viewer", session = short(self.id), id = short(id));
         shared.tracker.spawn(viewer.watch(events).instrument(span));
         Ok(Joined { viewer: id, sdp })
     }
@@ -109,6 +117,7 @@ struct Viewer {
     session: Arc<Session>,
     catalogue: Arc<Catalogue>,
     peer: Arc<Peer>,
+    mic: watch::Sender<Mic>,
     /// Utterances of the `chat` channel so far.
     utterances: u32,
     /// How many of them have begun to be answered: the N of seed 001's `msg_N`.
@@ -195,13 +204,17 @@ impl Viewer {
         let request: Request = serde_json::from_str(text).map_err(|_| {
             Event::error(
                 "bad_message",
-                "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"avatar\",…}",
+                "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"mic\"|\"avatar\",…}",
             )
         })?;
         let busy = |busy: Busy| Event::error("busy", busy.to_string());
         match request {
             Request::Chat { text, interrupt } => self.say(&text, true, interrupt).await,
             Request::Echo { text, interrupt } => self.say(&text, false, interrupt).await,
+            Request::Mic { on, hold } => {
+                self.mic.send_replace(Mic { on, hold });
+                Ok(())
+            }
             Request::Interrupt => self.session.interrupt().await.map_err(busy),
             Request::Avatar { id } => {
                 let avatar = self.catalogue.get(&id).map_err(|e| Event::error(e.code(), e.to_string()))?;
@@ -243,6 +256,7 @@ impl Viewer {
             Event::Turn { event: TurnEvent::Started, .. } => {
                 serde_json::json!({"type": "tts_start", "text": "开始生成语音..."})
             }
+            Event::Caption { resumed: true, .. } => return,
             Event::Caption { text, .. } => {
                 serde_json::json!({"type": "text_chunk", "content": text, "tag": format!("msg_{}", self.said)})
             }

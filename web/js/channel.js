@@ -57,6 +57,11 @@ export class Channel extends EventTarget {
     else if (this.#connection.session) api.interruptTalk(this.#connection.session).catch(() => {});
   }
 
+  /** Tells the server whether the person may be heard: `{on, hold}`. */
+  microphone(status) {
+    if (this.open) this.#send({ type: 'mic', ...status });
+  }
+
   /** Asks for another face. Without a channel it waits in the connection for the next offer. */
   switchAvatar(id) {
     if (this.open) this.#send({ type: 'avatar', id });

@@ -47,6 +47,8 @@ export class Connection extends EventTarget {
   #wasLive = false;
   #silent = 0;
   #returnTo = null;
+  #sound = null;
+  #sender = null;
 
   constructor({ session, avatar, codec }) {
     super();
@@ -73,6 +75,12 @@ export class Connection extends EventTarget {
       return;
     }
     this.#try();
+  }
+
+  /** What the person's microphone hears, or null. Also sent by every later peer connection. */
+  set microphone(track) {
+    this.#sound = track;
+    this.#sender?.replaceTrack(track).catch(() => {});
   }
 
   /** Leaves this session for `id`; back to the present one if `id` does not exist. */
@@ -108,7 +116,9 @@ export class Connection extends EventTarget {
     this.#enter('signalling');
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     this.#pc = pc;
-    const audio = pc.addTransceiver('audio', { direction: 'recvonly' });
+    // Both ways from the start, so that the microphone needs no new negotiation.
+    const audio = pc.addTransceiver(this.#sound ?? 'audio', { direction: 'sendrecv' });
+    this.#sender = audio.sender;
     const video = pc.addTransceiver('video', { direction: 'recvonly' });
     preferCodec(video, this.#codec);
     const channel = pc.createDataChannel('visavis', { ordered: true });

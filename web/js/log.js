@@ -18,6 +18,7 @@ export class Log extends EventTarget {
   #turns = new Map();
   #waiting = [];
   #thinking = null;
+  #hearing = null;
 
   constructor(list) {
     super();
@@ -35,8 +36,19 @@ export class Log extends EventTarget {
     this.#waiting.push({ item, text });
   }
 
-  /** Words that the server took, typed here or by another viewer. */
+  /** What the person is saying, as far as it is understood; the final words take its place. */
+  hearing(text) {
+    this.#hearing ??= this.#add('mine pending', '');
+    this.#hearing.firstElementChild.textContent = text;
+    this.#follow();
+  }
+
+  /** Words that the server took, typed here or by another viewer, or spoken. */
   transcript(text) {
+    this.#hearing?.remove();
+    this.#hearing = null;
+    // Nothing was understood after all.
+    if (text === '') return;
     const own = this.#waiting.findIndex((entry) => entry.text === text);
     if (own >= 0) this.#waiting.splice(own, 1)[0].item.classList.remove('pending');
     else this.#add('mine', text);

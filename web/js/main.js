@@ -17,6 +17,7 @@ import { Latency } from './latency.js';
 import { Log } from './log.js';
 import { Menu } from './menu.js';
 import { Meter } from './meter.js';
+import { Microphone } from './microphone.js';
 import { Notices } from './notices.js';
 import { Picker } from './picker.js';
 import { forgetAddressSession, params, sessionLink, tab } from './settings.js';
@@ -39,6 +40,7 @@ const channel = new Channel(connection);
 const stage = new Stage($('.stage'), $('.backdrop'));
 const sound = new Sound(stage.video);
 const meter = new Meter();
+const microphone = new Microphone();
 const latency = new Latency();
 const captions = new Captions($('.captions'), () => meter.delay);
 const log = new Log($('.log'));
@@ -128,10 +130,11 @@ for (const starter of document.querySelectorAll('.welcome button')) {
 channel.addEventListener('hello', ({ detail }) => {
   log.history(detail.history ?? []);
   showAvatar(detail.avatar);
+  if (microphone.on) channel.microphone(microphone.status);
   enterState(detail.state ?? 'idle');
 });
 channel.addEventListener('state', ({ detail }) => enterState(detail.state));
-channel.addEventListener('transcript', ({ detail }) => log.transcript(detail.text));
+channel.addEventListener('transcript', ({ detail }) => (detail.final ? log.transcript(detail.text) : log.hearing(detail.text)));
 channel.addEventListener('turn', ({ detail: { id, event, heard } }) => {
   if (event !== 'interrupted') expect(false);
   if (event === 'started') {
@@ -253,6 +256,44 @@ $('#captions').setAttribute('aria-pressed', String(captions.visible));
 $('#captions').addEventListener('click', toggleCaptions);
 for (const button of document.querySelectorAll('.full')) button.addEventListener('click', () => theatre.toggle());
 
+// The microphone
+
+const mic = $('#mic');
+microphone.addEventListener('track', ({ detail }) => {
+  connection.microphone = detail.track;
+});
+microphone.addEventListener('mic', ({ detail }) => {
+  channel.microphone(detail);
+});
+microphone.addEventListener('level', ({ detail }) => mic.style.setProperty('--level', detail.level.toFixed(3)));
+microphone.addEventListener('change', () => {
+  mic.setAttribute('aria-pressed', String(microphone.hot));
+  if (!microphone.on) mic.style.removeProperty('--level');
+  label(mic, microphone.holdToTalk ? 'mic.hold' : microphone.on ? 'mic.off' : 'mic.on', 'M');
+});
+label(mic, microphone.holdToTalk ? 'mic.hold' : 'mic.on', 'M');
+microphone.addEventListener('refused', ({ detail: { key } }) => {
+  notices.show('mic', () => t(key, { https: location.href.replace(/^http:/, 'https:') }), { stays: key === 'mic.insecure' });
+});
+function toggleMicrophone() {
+  sound.tap();
+  notices.clear('mic');
+  if (!microphone.holdToTalk) microphone.toggle();
+}
+function talk() {
+  sound.tap();
+  microphone.hold();
+}
+mic.addEventListener('click', toggleMicrophone);
+mic.addEventListener('pointerdown', talk);
+mic.addEventListener('keydown', (event) => event.key === ' ' && !event.repeat && talk());
+for (const end of ['pointerup', 'pointercancel', 'pointerleave', 'blur']) mic.addEventListener(end, () => microphone.release());
+menu.addEventListener('open', async () => menu.showDevices(await Microphone.devices(), microphone.device));
+menu.addEventListener('talk', ({ detail }) => {
+  microphone.holdToTalk = detail.hold;
+});
+menu.addEventListener('device', ({ detail }) => microphone.choose(detail.id));
+
 picker.addEventListener('pick', ({ detail: { id } }) => {
   if (!channel.switchAvatar(id)) showAvatar(id);
 });
@@ -290,6 +331,9 @@ listen(
     captions: toggleCaptions,
     stats: () => stats.toggle(),
     full: () => theatre.toggle(),
+    mic: toggleMicrophone,
+    hold: talk,
+    release: () => microphone.release(),
     text: () => composer.focus(),
   },
   () => menu.keys,

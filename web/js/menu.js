@@ -1,7 +1,7 @@
-// The menu: language, size of captions, this conversation and others, the keys.
+// The menu: language, size of captions, the microphone, this conversation and others, the keys.
 //
-// In: the session's id. Out: `join {id}`, `copy` (the link), `keys {on}`; the language and the size of
-// captions take effect here.
+// In: the session's id, the devices. Out: `join {id}`, `copy` (the link), `talk {hold}`, `device {id}`; the
+// language and the size of captions take effect here.
 
 import { sheet } from './dialogs.js';
 import { lang, setLanguage } from './i18n.js';
@@ -19,13 +19,19 @@ export class Menu extends EventTarget {
   constructor(button, dialog) {
     super();
     this.#dialog = sheet(dialog);
-    button.addEventListener('click', () => dialog.showModal());
+    button.addEventListener('click', () => {
+      this.dispatchEvent(new Event('open'));
+      dialog.showModal();
+    });
     this.#radios('lang', lang(), setLanguage);
     this.#radios('size', choices.read('size') || 'm', (size) => {
       choices.write('size', size);
       document.documentElement.dataset.captions = size;
     });
     document.documentElement.dataset.captions = choices.read('size') || 'm';
+    this.#radios('talk', choices.read('talk') || 'open', (talk) => this.#emit('talk', { hold: talk === 'hold' }));
+    const device = dialog.querySelector('[name=device]');
+    device.addEventListener('change', () => this.#emit('device', { id: device.value }));
     const keys = dialog.querySelector('[name=keys]');
     keys.checked = choices.read('keys') !== 'off';
     keys.addEventListener('change', () => choices.write('keys', keys.checked ? 'on' : 'off'));
@@ -37,7 +43,7 @@ export class Menu extends EventTarget {
       if (!id) return;
       join.reset();
       dialog.close();
-      this.dispatchEvent(new CustomEvent('join', { detail: { id } }));
+      this.#emit('join', { id });
     });
   }
 
@@ -45,9 +51,22 @@ export class Menu extends EventTarget {
     this.#dialog.querySelector('.session-id').textContent = id;
   }
 
+  /** The microphones to choose from, and the one that was chosen. */
+  showDevices(devices, chosen) {
+    const select = this.#dialog.querySelector('[name=device]');
+    const standard = select.firstElementChild;
+    const options = devices.filter(({ label }) => label).map(({ deviceId, label }) => new Option(label, deviceId));
+    select.replaceChildren(standard, ...options);
+    select.value = options.some(({ value }) => value === chosen) ? chosen : '';
+  }
+
   /** The single keys may be switched off (WCAG 2.1.4). */
   get keys() {
     return choices.read('keys') !== 'off';
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
   #radios(name, value, act) {

@@ -1,0 +1,222 @@
+//! One microphone's way into the conversation.
+//!
+//! In: its frames, and what its viewer says about it. Out: commands to the conversation. One task a viewer. Speech of
+//! half a second holds what the avatar is saying; words replace it, and where no words follow it goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, SelectAll};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use super::conversation::{Command, Hearing};
+use super::event::{Event, State};
+use super::{Session, check_text};
+use crate::asr::{self, Endpoint, SpeechToText, Transcript};
+use crate::media::AudioFrame;
+use crate::metrics;
+
+/// How long an answer that was cut in on waits for words before it goes on.
+const RESUME_AFTER: Duration = Duration::from_secs(2);
+
+/// What people say to show that they listen; it does not ask for another answer.
+const BACK_CHANNELS: [&str; 34] = [
+    "mm", "mhm", "mmhm", "mm-hm", "mm-hmm", "hm", "hmm", "uh-huh", "uh huh", "uhhuh", "huh", "ah", "oh", "yeah", "yep",
+    "yes", "ok", "okay", "right", "i see", "sure", "嗯", "嗯嗯", "哦", "噢", "啊", "对", "对对", "好", "好的", "是", "是的",
+    "行", "明白",
+];
+
+/// What a viewer says about its microphone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mic {
+    pub(super) on: bool,
+    /// `on` is a key that is held: it begins and ends what is said.
+    pub(super) hold: bool,
+}
+
+impl Default for Mic {
+    /// Clients that do not speak of their microphone are heard.
+    fn default() -> Self {
+        Self { on: true, hold: false }
+    }
+}
+
+/// Ears and their manners.
+#[derive(Clone)]
+pub struct Ears {
+    /// Who writes down.
+    pub recogniser: Arc<dyn SpeechToText>,
+    /// How utterances are found.
+    pub config: asr::Config,
+}
+
+/// An answer of the recogniser, or its failure, and when its utterance ended.
+type Written = (Instant, Result<Transcript, asr::Error>);
+
+pub(super) struct Ear {
+    session: Arc<Session>,
+    ears: Ears,
+    endpoint: Endpoint,
+    mic: Mic,
+    /// Utterances that are being written down.
+    writing: SelectAll<BoxStream<'static, Written>>,
+    /// The conversation was told that somebody speaks.
+    told: Option<Hearing>,
+    /// When an answer that was cut in on goes on.
+    resume_at: Option<Instant>,
+    /// A viewer was shown words that are not final.
+    shown: bool,
+}
+
+impl Ear {
+    pub(super) fn new(session: Arc<Session>, ears: Ears) -> Self {
+        let endpoint = Endpoint::new(ears.config.stop_ms);
+        let (mic, writing) = (Mic::default(), SelectAll::new());
+        Self { session, ears, endpoint, mic, writing, told: None, resume_at: None, shown: false }
+    }
+
+    /// Listens until the microphone is gone.
+    pub(super) async fn listen(mut self, mut frames: mpsc::Receiver<AudioFrame>, mut mic: watch::Receiver<Mic>) {
+        let mut switched = true;
+        loop {
+            let resume = self.resume_at;
+            tokio::select! {
+                biased;
+                changed = mic.changed(), if switched => match changed {
+                    Ok(()) => {
+                        let mic = *mic.borrow_and_update();
+                        self.switch(mic).await;
+                    }
+                    Err(_) => switched = false,
+                },
+                Some((ended, written)) = self.writing.next() => self.written(ended, written).await,
+                () = sleep_until(resume.unwrap_or_else(Instant::now)), if resume.is_some() => self.hear(Hearing::Nothing).await,
+                frame = frames.recv() => match frame {
+                    Some(frame) => self.frame(&frame).await,
+                    None => break,
+                },
+            }
+        }
+        self.hear(Hearing::Nothing).await;
+    }
+
+    async fn switch(&mut self, mic: Mic) {
+        let before = std::mem::replace(&mut self.mic, mic);
+        if mic == before {
+            return;
+        }
+        let mut events = self.endpoint.close();
+        if !mic.on {
+            events.extend(self.endpoint.reset());
+        } else if mic.hold {
+            events.extend(self.endpoint.open());
+        }
+        for event in events {
+            self.notice(event).await;
+        }
+    }
+
+    async fn frame(&mut self, frame: &AudioFrame) {
+        if !self.mic.on {
+            return;
+        }
+        for event in self.endpoint.push(frame) {
+            self.notice(event).await;
+        }
+    }
+
+    async fn notice(&mut self, event: asr::Event) {
+        match event {
+            asr::Event::SpeechStarted => self.hear(Hearing::Began).await,
+            asr::Event::SpeechFor(spoken) => {
+                let cuts_in = spoken >= self.ears.config.barge_in && self.told == Some(Hearing::Began);
+                if cuts_in && matches!(self.session.state(), State::Speaking | State::Thinking) {
+                    self.hear(Hearing::CutIn).await;
+                }
+            }
+            asr::Event::Discarded => self.hear(Hearing::Nothing).await,
+            asr::Event::Utterance(samples) => {
+                let ended = Instant::now();
+                self.resume_at = (self.told == Some(Hearing::CutIn)).then(|| ended + RESUME_AFTER);
+                let written = self.ears.recogniser.transcribe(samples.into());
+                self.writing.push(written.map(move |transcript| (ended, transcript)).boxed());
+            }
+        }
+    }
+
+    async fn written(&mut self, ended: Instant, written: Result<Transcript, asr::Error>) {
+        match written {
+            Ok(Transcript { text, is_final: false, .. }) => {
+                self.shown = true;
+                self.session.notify(Event::Transcript { text, r#final: false }, None);
+            }
+            Ok(Transcript { text, .. }) => {
+                metrics::turn_stage("asr", ended.elapsed());
+                debug!(chars = text.chars().count(), took_ms = ended.elapsed().as_millis(), "utterance written down");
+                let only_listens = self.told == Some(Hearing::CutIn) && is_back_channel(&text);
+                match check_text(&text) {
+                    Ok(text) if !only_listens => self.ask(text).await,
+                    _ => self.nothing().await,
+                }
+            }
+            Err(error) => {
+                warn!(%error, "an utterance was not understood");
+                metrics::asr_failed();
+                let msg = "the speech recognition failed: say it again, or type it";
+                self.session.notify(Event::error("asr_failed", msg), None);
+                self.nothing().await;
+            }
+        }
+    }
+
+    async fn ask(&mut self, text: String) {
+        (self.told, self.resume_at, self.shown) = (None, None, false);
+        if let Err(error) = self.session.say(text, true, true).await {
+            self.session.notify(Event::error("busy", error.to_string()), None);
+        }
+    }
+
+    async fn nothing(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            self.session.notify(Event::Transcript { text: String::new(), r#final: true }, None);
+        }
+        self.hear(Hearing::Nothing).await;
+    }
+
+    async fn hear(&mut self, hearing: Hearing) {
+        if hearing == Hearing::Nothing {
+            self.resume_at = None;
+            if self.told.take().is_none() {
+                return;
+            }
+        } else {
+            self.told = Some(hearing);
+        }
+        // A session that is ending hears nothing any more.
+        let _ = self.session.commands.send(Command::Hear(hearing)).await;
+    }
+}
+
+/// Whether somebody only shows that they listen.
+fn is_back_channel(text: &str) -> bool {
+    let words = text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+    BACK_CHANNELS.contains(&words.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_channels_are_told_from_words() {
+        for heard in ["Mm-hm.", "Yeah", "OK!", "嗯。", "好的，"] {
+            assert!(is_back_channel(heard), "{heard}");
+        }
+        for said in ["Yes, but why?", "Stop", "不对", "好吧，停", ""] {
+            assert!(!is_back_channel(said), "{said}");
+        }
+    }
+}
