@@ -108,7 +108,7 @@ impl Default for Timeouts {
             connect: web::CONNECT_TIMEOUT,
             first_token: Duration::from_secs(8),
             idle: Duration::from_secs(5),
-            total: Duration::from_secs(60),
+            total: Duration::from_mins(1),
         }
     }
 }
