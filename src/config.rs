@@ -12,6 +12,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::secret::Secret;
 use crate::{llm, tts};
 
 /// Where a configuration is looked for when none is named.
@@ -165,30 +166,6 @@ pub struct Models {
 impl Default for Models {
     fn default() -> Self {
         Self { dir: PathBuf::from("models") }
-    }
-}
-
-/// A secret: never shown.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret, or nothing if it is empty.
-    pub fn reveal(&self) -> Option<&str> {
-        (!self.0.is_empty()).then_some(self.0.as_str())
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_empty() { "\"\"" } else { "\"***\"" })
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.0.is_empty() { "" } else { "***" })
     }
 }
 
@@ -366,8 +343,11 @@ impl Config {
     /// As JSON, secrets and all: never to be shown.
     fn revealed(&self) -> Value {
         let mut value = serde_json::to_value(self).expect("a configuration has string keys and finite numbers");
-        value["server"]["admin_token"] = self.server.admin_token.0.clone().into();
-        value["webrtc"]["turn"]["secret"] = self.webrtc.turn.secret.0.clone().into();
+        value["server"]["admin_token"] = self.server.admin_token.reveal().unwrap_or_default().into();
+        value["webrtc"]["turn"]["secret"] = self.webrtc.turn.secret.reveal().unwrap_or_default().into();
+        for (section, key, secret) in self.tts.secrets() {
+            value["tts"][section][key] = secret.reveal().unwrap_or_default().into();
+        }
         value
     }
 

@@ -25,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod models;
+pub mod secret;
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -88,13 +88,16 @@ async fn say(turn: TurnId, utterance: Utterance, minds: Minds, player: &HumanPla
     let writing = write(deltas, clauses_tx, began);
     let speaking = async {
         let mut speakable = Speakable::default();
-        let mut voiced = false;
+        let (mut voiced, mut failed) = (false, None);
         while let Some(clause) = clauses.recv().await {
             let said = speakable.clause(&clause);
-            let spoken = speak(turn, &clause, minds.voice.speak(said), player, (!voiced).then_some(began)).await?;
-            voiced |= spoken;
+            let speech = minds.voice.speak(said);
+            let (heard, spoken) = speak(turn, &clause, speech, player, (!voiced).then_some(began)).await;
+            voiced |= heard;
+            // The next clause may succeed, so a failure is told at the end.
+            failed = failed.or(spoken.err());
         }
-        Ok::<bool, TurnError>(voiced)
+        failed.map_or(Ok(voiced), Err)
     };
     // Both at once: the first clause is spoken while the model writes the second.
     let (written, voiced) = tokio::join!(writing, speaking);
@@ -127,22 +130,29 @@ async fn write(
     Ok(())
 }
 
-/// Queues one clause as its speech comes. True if there was sound in it.
+/// Queues one clause as its speech comes, and its text even if no speech does. True if there was sound in it.
 async fn speak(
     turn: TurnId,
     text: &str,
     mut speech: BoxStream<'static, Result<Speech, tts::Error>>,
     player: &HumanPlayer,
     began: Option<Instant>,
-) -> Result<bool, TurnError> {
+) -> (bool, Result<(), tts::Error>) {
     let mut pieces = Framer::default();
     let mut voiced = false;
+    let mut spoken = Ok(());
     while let Some(piece) = speech.next().await {
-        let Speech { pcm, phonemes, words } = piece?;
+        let Speech { pcm, phonemes, words } = match piece {
+            Ok(speech) => speech,
+            Err(error) => {
+                spoken = Err(error);
+                break;
+            }
+        };
         if !voiced && let Some(began) = began {
             metrics::turn_stage("tts", began.elapsed());
         }
-        if !voiced || !phonemes.is_empty() {
+        if !voiced || !phonemes.is_empty() || !words.is_empty() {
             let text = caption(text, &words, voiced);
             player.say(turn, Item::Clause { text, words, phonemes }).await;
         }
@@ -154,7 +164,10 @@ async fn speak(
     if let Some(frame) = pieces.finish() {
         player.say(turn, Item::Audio(frame)).await;
     }
-    Ok(voiced)
+    if spoken.is_err() && !voiced {
+        player.say(turn, Item::Clause { text: text.to_owned(), words: Vec::new(), phonemes: Vec::new() }).await;
+    }
+    (voiced, spoken)
 }
 
 /// What is written while a piece of a clause is heard: the clause itself if this is all of it, else the piece's own
@@ -167,8 +180,9 @@ fn caption(clause: &str, words: &[Word], later: bool) -> String {
     if joined.trim_end() == clause.trim_end() {
         return clause.to_owned();
     }
-    // What the voice was given has lost its markdown, and with it the space before the next clause.
-    if joined.ends_with(char::is_whitespace) { joined } else { joined + " " }
+    // What the voice was given has lost its markdown, and with it the space before the next clause. From U+2E80 on
+    // scripts write without spaces.
+    if joined.ends_with(|c: char| c.is_whitespace() || c >= '\u{2e80}') { joined } else { joined + " " }
 }
 
 /// Cuts sound of any length into 20 ms frames without losing a sample.
@@ -220,6 +234,7 @@ mod tests {
         assert_eq!(caption("Hello there. ", &words("Hello there."), false), "Hello there. ");
         assert_eq!(caption("**Hello** there.", &words("Hello there."), false), "Hello there. ");
         assert_eq!(caption("one two three four", &words("three four"), true), "three four ");
+        assert_eq!(caption("你好，世界。", &words("你好，"), false), "你好，");
         assert_eq!(caption("untimed", &[], false), "untimed");
         assert_eq!(caption("untimed", &[], true), "");
     }
