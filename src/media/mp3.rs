@@ -78,11 +78,6 @@ impl Mp3Decoder {
         Ok(sound)
     }
 
-    /// Whether there was a frame at all.
-    pub fn has_begun(&self) -> bool {
-        self.begun
-    }
-
     fn decoded(&mut self) -> Result<Vec<(u32, Vec<i16>)>, Mp3Error> {
         let mut sound = Vec::new();
         let mut frame = Audio::empty();
@@ -112,7 +107,7 @@ fn mono(frame: &Audio) -> Vec<i16> {
     }
 }
 
-/// Length of the ID3v2 tag that begins with `head` (10 bytes), with its header (id3.org, ID3v2.4.0 §3.1).
+/// Length of the `ID3v2` tag that begins with `head` (10 bytes), with its header (id3.org, ID3v2.4.0 §3.1).
 fn id3_len(head: &[u8]) -> Option<usize> {
     let size = head[6..10].iter().try_fold(0, |size, b| (b & 0x80 == 0).then_some(size << 7 | usize::from(*b)));
     head.starts_with(b"ID3").then_some(size? + 10)
@@ -153,7 +148,7 @@ mod tests {
         let mut decoder = Mp3Decoder::open().unwrap();
         let text = b"<html><body>Bad Gateway</body></html>".repeat(1_000);
         assert!(matches!(decoder.push(&text), Err(Mp3Error::NotMp3)));
-        assert!(!decoder.has_begun());
+        assert!(!decoder.begun);
     }
 
     #[test]
@@ -162,6 +157,6 @@ mod tests {
         let mut tag = b"ID3\x04\x00\x00\x00\x01\x00\x00".to_vec();
         tag.extend(std::iter::repeat_n(0xff, 16_384));
         let sound: usize = tag.chunks(7).map(|bytes| decoder.push(bytes).unwrap().len()).sum();
-        assert_eq!((sound, decoder.has_begun()), (0, false));
+        assert_eq!((sound, decoder.begun), (0, false));
     }
 }

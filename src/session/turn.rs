@@ -225,6 +225,55 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::{Mark, Phoneme, VideoFrame};
+    use crate::render::LipSync;
+    use crate::track::{Bitrate, Setup, Throttle};
+
+    /// A face that does nothing.
+    struct Still(Arc<VideoFrame>);
+
+    impl LipSync for Still {
+        fn cue(&mut self, _: u64, _: &[Phoneme]) {}
+
+        fn cut(&mut self, _: u64) {}
+
+        fn picture(&mut self, _: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+            Arc::clone(&self.0)
+        }
+    }
+
+    /// Fails at each clause that it was told to fail at.
+    struct Hoarse(&'static str);
+
+    impl TextToSpeech for Hoarse {
+        fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, tts::Error>> {
+            let said = Ok(Speech { pcm: vec![9; 1_000], ..Speech::default() });
+            let speech = if clause.contains(self.0) { Err(tts::Error::Panicked) } else { said };
+            stream::once(async { speech }).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clause_that_cannot_be_said_is_shown_and_the_next_one_is_said() {
+        let (played_tx, mut played) = mpsc::channel(100);
+        let bitrate = Bitrate { min: 100_000, start: 100_000, max: 100_000 };
+        let face = Box::new(Still(Arc::new(VideoFrame::black(64, 64))));
+        let setup = Setup { name: "hoarse".into(), face, throttle: Throttle::Off, bitrate };
+        let (player, ended) = HumanPlayer::start(setup, played_tx).unwrap();
+        let chat = llm::build(&llm::Config::default());
+        let minds = Minds { chat, voice: Arc::new(Hoarse("never")) };
+        let text = "This is never said aloud. But this one is said.".to_owned();
+        let said = run(TurnId(1), Utterance::Echo(text), minds, Arc::new(player)).await;
+        assert!(matches!(said, Err(TurnError::Voice(tts::Error::Panicked))), "{said:?}");
+        let _ = ended.await;
+        let mut shown = String::new();
+        while let Some(played) = played.recv().await {
+            if let Mark::Clause { text, .. } = played.mark {
+                shown.push_str(&text);
+            }
+        }
+        assert_eq!(shown, "This is never said aloud. But this one is said.");
+    }
 
     #[test]
     fn a_caption_is_what_its_words_join_to() {

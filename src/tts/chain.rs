@@ -25,11 +25,11 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// How long a voice rests after a failure (limit L19); while it rests, others come first and it gets one attempt.
 const REST: Duration = Duration::from_secs(15);
 /// The same after a failure that only the operator can mend, such as a wrong key.
-const LONG_REST: Duration = Duration::from_secs(60);
+const LONG_REST: Duration = Duration::from_mins(1);
 /// However long a service wants to be left alone.
-const LONGEST_REST: Duration = Duration::from_secs(300);
+const LONGEST_REST: Duration = Duration::from_mins(5);
 /// Longest speech of a clause (limit L19), far above what a clause of 400 characters takes.
-const LONGEST_SPEECH: Duration = Duration::from_secs(120);
+const LONGEST_SPEECH: Duration = Duration::from_mins(2);
 /// Samples held back, 5 ms: enough to fade out when the rest does not come.
 const FADE: usize = 80;
 
@@ -108,19 +108,16 @@ impl Link {
             metrics::voice_failed(self.name, why);
             let asked = error.fault().and_then(Fault::retry_after).unwrap_or_default();
             let wait = waits.next().map(|wait| (*wait).max(asked));
-            match wait.filter(|wait| !heard && error.is_retryable() && *wait <= LONGEST_BACKOFF) {
-                Some(wait) => {
-                    debug!(voice = self.name, why, "a voice is asked again");
-                    sleep(wait).await;
-                }
-                None => {
-                    let lasting = error.fault().is_some_and(Fault::is_lasting);
-                    let rest = if lasting { LONG_REST } else { REST }.max(asked).min(LONGEST_REST);
-                    *self.rest() = Some(Instant::now() + rest);
-                    warn!(voice = self.name, why, rest_s = rest.as_secs(), heard, error = %error, "a voice failed");
-                    return Err((error, heard));
-                }
+            if let Some(wait) = wait.filter(|wait| !heard && error.is_retryable() && *wait <= LONGEST_BACKOFF) {
+                debug!(voice = self.name, why, "a voice is asked again");
+                sleep(wait).await;
+                continue;
             }
+            let lasting = error.fault().is_some_and(Fault::is_lasting);
+            let rest = if lasting { LONG_REST } else { REST }.max(asked).min(LONGEST_REST);
+            *self.rest() = Some(Instant::now() + rest);
+            warn!(voice = self.name, why, rest_s = rest.as_secs(), heard, error = %error, "a voice failed");
+            return Err((error, heard));
         }
     }
 
@@ -162,10 +159,8 @@ impl Link {
     /// What is waited for, and for how long at most; the voices of this machine are given all the time they need.
     fn patience(&self, timeouts: &Timeouts, heard: bool, waited: Duration) -> (&'static str, Option<Duration>) {
         let total = timeouts.total.0.saturating_sub(waited);
-        let (what, limit) = match heard {
-            false => ("sound", timeouts.first_sound.0.saturating_sub(waited)),
-            true => ("more sound", timeouts.stall.0),
-        };
+        let (what, limit) =
+            if heard { ("more sound", timeouts.stall.0) } else { ("sound", timeouts.first_sound.0.saturating_sub(waited)) };
         (if total < limit { "end of the answer" } else { what }, self.remote.then_some(limit.min(total)))
     }
 
@@ -203,9 +198,11 @@ mod tests {
 
     use super::*;
 
-    /// A voice that plays a script: for each clause how long it waits, what it says, and how that ends.
-    #[derive(Default)]
-    struct Script(Mutex<VecDeque<(u64, Vec<i16>, Option<Fault>)>>);
+    /// A voice that plays a script, a line for each time it is asked.
+    struct Script(Mutex<VecDeque<Line>>);
+
+    /// How long it waits, in milliseconds, what it says, and how that ends.
+    type Line = (u64, Vec<i16>, Option<Fault>);
 
     impl TextToSpeech for Script {
         fn speak(&self, _: String) -> BoxStream<'static, Result<Speech, Error>> {
@@ -217,7 +214,7 @@ mod tests {
         }
     }
 
-    fn link(name: &'static str, script: Vec<(u64, Vec<i16>, Option<Fault>)>) -> Link {
+    fn link(name: &'static str, script: Vec<Line>) -> Link {
         Link::new(name, Arc::new(Script(Mutex::new(script.into()))), true)
     }
 
@@ -237,8 +234,8 @@ mod tests {
         (pcm, error)
     }
 
-    fn status(status: u16, retry_after: Option<Duration>) -> Option<Fault> {
-        Some(Fault::Status { status, code: None, retry_after })
+    fn status(status: u16, retry_after: Option<Duration>) -> Fault {
+        Fault::Status { status, code: None, retry_after }
     }
 
     #[tokio::test(start_paused = true)]
@@ -263,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_next_voice_speaks_at_once_and_the_first_is_tried_again_later() {
-        let first = link("a", vec![(0, vec![], status(503, None)), (0, vec![1; 100], None)]);
+        let first = link("a", vec![(0, vec![], Some(status(503, None))), (0, vec![1; 100], None)]);
         let second = link("b", vec![(0, vec![2; 100], None), (0, vec![2; 100], None)]);
         let voice = chain(vec![first, second]);
         let began = Instant::now();
@@ -285,14 +282,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_not_repeated_and_a_short_retry_after_is_kept() {
-        let voice = chain(vec![link("a", vec![(0, vec![], status(401, None))])]);
+        let voice = chain(vec![link("a", vec![(0, vec![], Some(status(401, None)))])]);
         assert!(say(&voice).await.1.unwrap().contains("401"));
         let wait = Some(Duration::from_secs(4));
-        let voice = chain(vec![link("a", vec![(0, vec![], status(429, wait)), (0, vec![1; 9], None)])]);
+        let voice = chain(vec![link("a", vec![(0, vec![], Some(status(429, wait))), (0, vec![1; 9], None)])]);
         let began = Instant::now();
         assert_eq!(say(&voice).await.0.len(), 9);
         assert_eq!(began.elapsed().as_secs(), 4);
-        let voice = chain(vec![link("a", vec![(0, vec![], status(429, Some(Duration::from_secs(90))))])]);
+        let voice = chain(vec![link("a", vec![(0, vec![], Some(status(429, Some(Duration::from_secs(90)))))])]);
         assert!(say(&voice).await.1.unwrap().contains("429"));
         assert!(voice.links[0].is_resting(Instant::now() + Duration::from_secs(80)));
     }

@@ -26,7 +26,7 @@ pub enum Provider {
     Dashscope,
     /// A GPT-SoVITS server (`api_v2.py`).
     GptSovits,
-    /// A `CosyVoice` server (its FastAPI runtime).
+    /// A `CosyVoice` server (its `FastAPI` runtime).
     Cosyvoice,
     /// A Fish Speech server.
     Fish,

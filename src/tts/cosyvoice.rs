@@ -1,4 +1,4 @@
-//! A `CosyVoice` server, its FastAPI runtime: a form out, bare samples back. It sends no status once it has begun, and
+//! A `CosyVoice` server, its `FastAPI` runtime: a form out, bare samples back. It sends no status once it has begun, and
 //! nowhere says at which rate its model speaks: 24 kHz from version 2 on, 22.05 kHz before.
 
 use async_trait::async_trait;
@@ -23,10 +23,9 @@ impl CosyVoice {
             let problem = format!("{} is not a rate from 8000 to 48000", config.rate_hz);
             return Err(Error::Setting { key: "tts.cosyvoice.rate_hz", problem });
         }
-        let recording = match config.voice.is_empty() {
-            true => Some(audio_file("tts.cosyvoice.reference_audio", &config.reference_audio)?),
-            false => None,
-        };
+        let imitates = config.voice.is_empty();
+        let load = || audio_file("tts.cosyvoice.reference_audio", &config.reference_audio);
+        let recording = imitates.then(load).transpose()?;
         Ok(Self { http: Http::new("tts.cosyvoice.url", &config.url, timeouts)?, config: config.clone(), recording })
     }
 }

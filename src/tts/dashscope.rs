@@ -74,7 +74,9 @@ impl DashScope {
                     let _ = socket.send_json(&send("session.finish", json!({}))).await;
                     return Ok(());
                 }
-                "error" => return Err(Fault::refused(message.pointer("/error/code").and_then(Value::as_str).unwrap_or_default())),
+                "error" => {
+                    return Err(Fault::refused(message.pointer("/error/code").and_then(Value::as_str).unwrap_or_default()));
+                }
                 _ => {}
             }
         }
@@ -84,9 +86,7 @@ impl DashScope {
     async fn say_by_cosyvoice(&self, clause: &str, out: &Out) -> Result<(), Fault> {
         let mut socket = self.connect("inference").await?;
         let id = request_id();
-        let act = |action: &str, payload: Value| {
-            json!({"header": {"action": action, "task_id": id, "streaming": "duplex"}, "payload": payload})
-        };
+        let act = |action: &str, payload: Value| json!({"header": {"action": action, "task_id": id, "streaming": "duplex"}, "payload": payload});
         let parameters = json!({
             "text_type": "PlainText",
             "voice": self.config.voice,
@@ -132,9 +132,10 @@ impl DashScope {
 #[async_trait]
 impl Service for DashScope {
     async fn say(&self, clause: &str, out: &Out) -> Result<(), Fault> {
-        match self.config.model.starts_with("cosyvoice") {
-            true => self.say_by_cosyvoice(clause, out).await,
-            false => self.say_by_qwen(clause, out).await,
+        if self.config.model.starts_with("cosyvoice") {
+            self.say_by_cosyvoice(clause, out).await
+        } else {
+            self.say_by_qwen(clause, out).await
         }
     }
 }

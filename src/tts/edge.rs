@@ -12,9 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::config;
-use super::net::{
-    Encoding, Fault, Incoming, Out, Socket, SoundDecoder, Trim, WordTimes, request_id, ssml, unix_seconds,
-};
+use super::net::{Encoding, Fault, Incoming, Out, Socket, SoundDecoder, Trim, WordTimes, request_id, ssml, unix_seconds};
 use super::remote::Service;
 use super::{Error, Timeouts, required, speed};
 
@@ -100,7 +98,8 @@ impl Edge {
         let prosody = format!("pitch='+0Hz' rate='{:+.0}%' volume='+0%'", (self.config.speed - 1.0) * 100.0);
         let said = ssml("en-US", &self.voice, &prosody, clause);
         // The Z behind a date that names its zone is the browser's, and expected.
-        let head = format!("X-RequestId:{}\r\nContent-Type:application/ssml+xml\r\nX-Timestamp:{time}Z\r\nPath:ssml", request_id());
+        let head =
+            format!("X-RequestId:{}\r\nContent-Type:application/ssml+xml\r\nX-Timestamp:{time}Z\r\nPath:ssml", request_id());
         socket.send_text(format!("{head}\r\n\r\n{said}")).await
     }
 }
@@ -292,9 +291,8 @@ mod tests {
 
     #[test]
     fn sound_without_its_kind_breaks_the_protocol() {
-        let message = |head: &str, body: &[u8]| {
-            Bytes::from([&(head.len() as u16).to_be_bytes(), head.as_bytes(), body].concat())
-        };
+        let message =
+            |head: &str, body: &[u8]| Bytes::from([&(head.len() as u16).to_be_bytes(), head.as_bytes(), body].concat());
         let whole = message("X-RequestId:1\r\nContent-Type:audio/mpeg\r\nPath:audio\r\n", &[1, 2]);
         assert_eq!(sound(&whole).unwrap().as_deref(), Some(&[1, 2][..]));
         assert_eq!(sound(&message("Path:audio\r\n", &[])).unwrap(), None);

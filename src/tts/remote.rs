@@ -32,8 +32,6 @@ impl Remote {
 impl TextToSpeech for Remote {
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>> {
         let (voice, service) = (self.name, Arc::clone(&self.service));
-        generate(move |out| async move {
-            service.say(&clause, &out).await.map_err(|fault| Error::Network { voice, fault })
-        })
+        generate(move |out| async move { service.say(&clause, &out).await.map_err(|fault| Error::Network { voice, fault }) })
     }
 }

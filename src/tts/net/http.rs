@@ -91,7 +91,9 @@ impl Http {
     pub(in crate::tts) async fn play(request: RequestBuilder, encoding: Encoding, out: &Out) -> Result<(), Fault> {
         let response = send(request).await?;
         let kind = header(response.headers(), &CONTENT_TYPE);
-        if let Some(encoded) = Some(header(response.headers(), &CONTENT_ENCODING)).filter(|e| !matches!(&e[..], "" | "identity")) {
+        if let Some(encoded) =
+            Some(header(response.headers(), &CONTENT_ENCODING)).filter(|e| !matches!(&e[..], "" | "identity"))
+        {
             return Err(Fault::NotSound(format!("compressed ({encoded})")));
         }
         let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -142,7 +144,7 @@ fn header(headers: &HeaderMap, name: &reqwest::header::HeaderName) -> String {
 
 /// `rate=24000` of `audio/pcm;rate=24000` or `audio/L16; rate=24000; channels=1`.
 fn rate_of(kind: &str) -> Option<u32> {
-    let rate = kind.split(';').filter_map(|part| part.trim().strip_prefix("rate=")).next()?;
+    let rate = kind.split(';').find_map(|part| part.trim().strip_prefix("rate="))?;
     rate.parse().ok().filter(|rate| (4_000..=192_000).contains(rate))
 }
 
@@ -172,9 +174,9 @@ pub(in crate::tts) fn audio_file(key: &'static str, path: &Path) -> Result<Bytes
 /// `recording` as a part of a form.
 pub(in crate::tts) fn file_part(recording: &Bytes) -> Part {
     let len = recording.len() as u64;
-    Part::stream_with_length(recording.clone(), len).file_name("reference.wav").headers(
-        [(CONTENT_TYPE, reqwest::header::HeaderValue::from_static("audio/wav"))].into_iter().collect(),
-    )
+    Part::stream_with_length(recording.clone(), len)
+        .file_name("reference.wav")
+        .headers([(CONTENT_TYPE, reqwest::header::HeaderValue::from_static("audio/wav"))].into_iter().collect())
 }
 
 #[cfg(test)]

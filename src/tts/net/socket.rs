@@ -40,7 +40,8 @@ impl Socket {
             let value = HeaderValue::from_str(value).map_err(|_| Fault::Connect(format!("{name} cannot be a header")))?;
             request.headers_mut().insert(HeaderName::from_static(name), value);
         }
-        let config = WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE)).max_frame_size(Some(LARGEST_MESSAGE));
+        let config =
+            WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE)).max_frame_size(Some(LARGEST_MESSAGE));
         match tokio::time::timeout(timeout, connect_async_with_config(request, Some(config), true)).await {
             Err(_) => Err(Fault::Timeout { what: "connection", after: timeout }),
             Ok(Ok((stream, _))) => Ok(Self(stream)),
@@ -76,7 +77,9 @@ impl Socket {
                 Some(Ok(Message::Binary(bytes))) => return Ok(Incoming::Binary(bytes)),
                 Some(Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::Io(_))) | None => return Err(Fault::Cut),
                 Some(Ok(_)) => {}
-                Some(Err(Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake))) => {
+                Some(Err(Error::Protocol(
+                    tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+                ))) => {
                     return Err(Fault::Cut);
                 }
                 Some(Err(_)) => return Err(Fault::Garbled("a broken WebSocket frame")),

@@ -74,7 +74,7 @@ impl WavReader {
 /// The format and the length of the header, once all of it is there.
 fn parse(bytes: &[u8]) -> Result<Option<(Sound, usize)>, Fault> {
     let begins = |at: usize, id: &[u8]| bytes[at.min(bytes.len())..].iter().zip(id).all(|(a, b)| a == b);
-    if !(begins(0, b"RIFF") || begins(0, b"RIFX") || begins(0, b"RF64")) || !begins(8, b"WAVE") {
+    if !(begins(0, b"RIFF") || begins(0, b"RF64")) || !begins(8, b"WAVE") {
         return Err(Fault::NotSound("no WAV file".into()));
     }
     let mut at = 12;
@@ -84,7 +84,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Sound, usize)>, Fault> {
         at += 8;
         if &head[..4] == b"data" {
             let (rate_hz, reader, step) = format.ok_or(Fault::Garbled("a WAV without a format"))?;
-            let has_end = len != 0 && len < 0x7fff_0000 && len % step == 0;
+            let has_end = len != 0 && len < 0x7fff_0000 && len.is_multiple_of(step);
             return Ok(Some((Sound { rate_hz, reader, left: has_end.then_some(len) }, at)));
         }
         if &head[..4] == b"fmt " {
@@ -150,7 +150,7 @@ mod tests {
     fn what_is_no_wav_is_refused_at_its_first_bytes() {
         assert!(WavReader::default().push(b"<h").is_err());
         assert!(WavReader::default().push(b"RIFF\0\0\0\0AVI ").is_err());
-        assert!(WavReader::default().push(&[b"RIFF\0\0\0\0WAVE".as_slice(), &[0; 70_000]].concat()).is_err());
+        assert!(WavReader::default().push(&[b"RIFF\0\0\0\0WAVE".as_slice(), &vec![0; 70_000]].concat()).is_err());
     }
 
     #[test]
