@@ -18,8 +18,8 @@ DENSE, GRU, OUT = 80, 96, len(VISEMES)
 SHAPES = {
     "dense.w": (INPUTS, DENSE), "dense.b": (DENSE,),
     # Gates in the order z, r, n; `bw` is added to what comes in, `br` to what is remembered.
-    "gru1.w": (DENSE, 3 * GRU), "gru1.r": (GRU, 3 * GRU), "gru1.bw": (3 * GRU,), "gru1.br": (3 * GRU,),
-    "gru2.w": (GRU, 3 * GRU), "gru2.r": (GRU, 3 * GRU), "gru2.bw": (3 * GRU,), "gru2.br": (3 * GRU,),
+    "gru1.w": (DENSE, 3 * GRU), "gru1.bw": (3 * GRU,), "gru1.r": (GRU, 3 * GRU), "gru1.br": (3 * GRU,),
+    "gru2.w": (GRU, 3 * GRU), "gru2.bw": (3 * GRU,), "gru2.r": (GRU, 3 * GRU), "gru2.br": (3 * GRU,),
     "out.w": (GRU, OUT), "out.b": (OUT,),
 }  # fmt: skip
 

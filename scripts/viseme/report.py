@@ -77,10 +77,10 @@ def main():
     for path in sorted(args.corpus.glob("test-*.npz")):
         u = np.load(path)
         utterance = (u["pcm"].astype(np.float32) / 32_768, u["symbols"], u["ends"])
-        language, voice = str(u["language"]), str(u["voice"])
-        voices[f"{language} {voice}"].append(utterance)
+        _, group, voice, _ = path.stem.split("-")
+        voices[f"{group} {voice}"].append(utterance)
         if voice != "hibari":
-            voices[f"{language} held out"].append(utterance)
+            voices[f"{group} held out"].append(utterance)
     print("| voice | frames right | without pauses | open or shut | bilabials closed | closures meant |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name in sorted(voices):
