@@ -256,6 +256,19 @@ async fn what_passes_is_tried_again_before_the_first_token_and_never_after() {
 }
 
 #[tokio::test]
+async fn a_provider_that_is_down_costs_nobody_the_wait_after_five_failures() {
+    let standin = Standin::start().await;
+    let down = Act::Refuse("503 Service Unavailable", "Retry-After: 3600\r\n", "text/plain", "");
+    standin.will(std::iter::repeat_n(down, 5));
+    let model = client(&standin.base_url());
+    for _ in 0..6 {
+        assert_eq!(ask(&*model).await.1.map_err(|error| error.code()), Err("llm_unavailable"));
+    }
+    assert_eq!(standin.requests().len(), 5, "the sixth was not sent");
+    assert_eq!(ask(&*client(&standin.base_url())).await.0, "Well.", "another provider is not concerned");
+}
+
+#[tokio::test]
 async fn retry_after_is_waited_for() {
     let standin = Standin::start().await;
     let wait = Act::Refuse("429 Too Many Requests", "Retry-After: 2\r\n", "application/json", "{}");

@@ -368,6 +368,41 @@ mod tests {
         assert_eq!(caption("untimed", &[], true), "");
     }
 
+    /// A model that says something, then asks for a tool, each time that it may.
+    struct Eager(std::sync::Mutex<Vec<Prompt>>);
+
+    impl ChatModel for Eager {
+        fn reply(&self, prompt: Prompt) -> BoxStream<'static, Result<Delta, llm::Error>> {
+            let round = self.0.lock().unwrap().len();
+            let text = if prompt.must_answer { "The end.".to_owned() } else { format!("Try {round}.") };
+            let call = Call { id: format!("call_{round}"), name: "none".into(), arguments: String::new() };
+            let more = (!prompt.must_answer).then_some(Ok(Delta::Call(call)));
+            self.0.lock().unwrap().push(prompt);
+            stream::iter(std::iter::once(Ok(Delta::Text(text))).chain(more)).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_model_that_only_asks_for_tools_has_to_answer_in_the_end() {
+        let (clauses, mut said) = mpsc::channel(10);
+        let mut writer = Writer { splitter: SentenceSplitter::new(), clauses, began: None };
+        let model = Eager(std::sync::Mutex::default());
+        let chat = Chat { messages: vec![Message::User("Well?".into())], tools: vec![], max_rounds: 2 };
+        answer(&model, chat, &mut writer).await.unwrap();
+        writer.flush().await;
+        drop(writer);
+        let prompts = model.0.into_inner().unwrap();
+        assert_eq!(prompts.iter().map(|prompt| prompt.must_answer).collect::<Vec<_>>(), [false, false, true]);
+        // One reply and one result a round, and the failure is told.
+        let Message::Tool { call, text } = &prompts[2].messages[4] else { panic!("{:?}", prompts[2]) };
+        assert!(call == "call_1" && text.contains("no such tool"), "{text}");
+        let mut heard = String::new();
+        while let Some(clause) = said.recv().await {
+            heard.push_str(&clause);
+        }
+        assert_eq!(heard, "Try 0. Try 1. The end.", "what was said before a call is a clause of its own");
+    }
+
     proptest! {
         #[test]
         fn framing_loses_no_sample_for_any_chunking(chunks in proptest::collection::vec(0_usize..1_000, 0..20)) {

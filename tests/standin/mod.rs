@@ -205,28 +205,36 @@ impl Standin {
 
     async fn go_on(&self, socket: &mut TcpStream, then: Then) {
         let (mut reading, mut writing) = socket.split();
+        // True if the client left.
         let doing = async {
             match then {
-                Then::Close => return,
+                Then::Close => return false,
                 Then::Reset => {}
                 Then::Hang => std::future::pending().await,
                 Then::Drip(bytes) => {
                     for byte in bytes {
                         sleep(Duration::from_millis(100)).await;
                         if writing.write_all(&[byte]).await.is_err() {
-                            return;
+                            return true;
                         }
                     }
                 }
-                Then::Repeat(bytes) => while writing.write_all(&bytes).await.is_ok() {},
+                Then::Repeat(bytes) => {
+                    while writing.write_all(&bytes).await.is_ok() {}
+                    return true;
+                }
             }
             let _ = socket2::SockRef::from(writing.as_ref()).set_linger(Some(Duration::ZERO));
+            false
         };
         let mut byte = [0];
-        tokio::select! {
-            () = doing => {}
-            // A client sends nothing while it is answered: whatever can be read is its leaving.
-            _ = reading.read(&mut byte) => self.inner.hung_up.send_modify(|count| *count += 1),
+        let left = tokio::select! {
+            left = doing => left,
+            // It sends nothing while it is answered: whatever can be read is its leaving.
+            _ = reading.read(&mut byte) => true,
+        };
+        if left {
+            self.inner.hung_up.send_modify(|count| *count += 1);
         }
     }
 }
