@@ -12,8 +12,9 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::secret::Secret;
 use crate::{llm, tts};
+
+pub use crate::values::Secret;
 
 /// Where a configuration is looked for when none is named.
 pub const DEFAULT_FILE: &str = "visavis.yaml";
@@ -70,7 +71,7 @@ pub struct Server {
     pub offers_per_minute: u32,
     /// How long answers may go on after SIGTERM.
     #[garde(skip)]
-    #[serde(with = "seconds")]
+    #[serde(with = "crate::values::seconds")]
     pub shutdown_grace: Duration,
 }
 
@@ -196,23 +197,6 @@ impl<'de> Deserialize<'de> for BitRate {
             Some(bits @ 30_000..=50_000_000) => Ok(Self(bits)),
             _ => Err(serde::de::Error::custom(format!("\"{text}\" is not a bitrate from 30k to 50M, such as 800k or 2M"))),
         }
-    }
-}
-
-/// Whole seconds, written `30s`.
-mod seconds {
-    use super::{Deserialize, Duration};
-
-    pub(super) fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}s", duration.as_secs()))
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let seconds = text.strip_suffix('s').and_then(|n| n.parse().ok()).filter(|n| *n <= 86_400);
-        seconds
-            .map(Duration::from_secs)
-            .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is not a number of seconds, such as 30s")))
     }
 }
 

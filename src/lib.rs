@@ -25,7 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod models;
-pub mod secret;
+pub mod values;
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// `models` (files on disk) and `metrics` stand at the bottom, since a voice checks its files and every stage counts. The
 /// configuration stands on the stages that define their own sections. `offline` is `visavis render`: a peer of `http`.
 const LAYERS: &[&[&str]] = &[
-    &["media", "metrics", "models", "secret"],
+    &["media", "metrics", "models", "values"],
     &["llm", "sentence", "speakable", "tts", "codec", "render"],
     &["config", "track"],
     &["rtc"],

@@ -346,7 +346,7 @@ async fn marks_alone_are_nothing_to_say() {
 fn a_setting_that_cannot_work_is_named_before_anybody_speaks() {
     let complaint = |config: &str| {
         let config: visavis::tts::Config = serde_saphyr::from_str(config).unwrap();
-        visavis::tts::build(&config, std::path::Path::new("models")).err().map(|error| error.to_string()).unwrap_or_default()
+        visavis::tts::check(&config).err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert!(complaint("provider: azure").contains("tts.azure.api_key"));
     assert!(complaint("provider: xtts").contains("tts.xtts.reference_audio"));
