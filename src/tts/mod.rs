@@ -120,11 +120,24 @@ pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>
     Ok(Arc::new(Chain::new(links.collect::<Result<_, _>>()?, config.timeouts)))
 }
 
+/// Whether the settings of the services that `config` names can work. Reads recordings, asks nobody.
+pub fn check(config: &Config) -> Result<(), Error> {
+    config.provider.0.iter().try_for_each(|provider| service(*provider, config).map(|_| ()))
+}
+
 /// One voice of a chain.
 fn link(provider: Provider, config: &Config, models_dir: &Path) -> Result<Link, Error> {
+    match service(provider, config)? {
+        Some(link) => Ok(link),
+        None => Ok(Link::new("hibari", Arc::new(Hibari::load(models_dir)?), false)),
+    }
+}
+
+/// A service on the network; `None` for a voice of this machine.
+fn service(provider: Provider, config: &Config) -> Result<Option<Link>, Error> {
     let limits = &config.timeouts;
-    Ok(match provider {
-        Provider::Auto | Provider::Hibari => Link::new("hibari", Arc::new(Hibari::load(models_dir)?), false),
+    Ok(Some(match provider {
+        Provider::Auto | Provider::Hibari => return Ok(None),
         Provider::Edge => remote("edge", edge::Edge::new(&config.edge, limits)?),
         Provider::Openai => remote("openai", openai::OpenAi::new(&config.openai, limits)?),
         Provider::Dashscope => remote("dashscope", dashscope::DashScope::new(&config.dashscope, limits)?),
@@ -137,7 +150,7 @@ fn link(provider: Provider, config: &Config, models_dir: &Path) -> Result<Link, 
         Provider::Tencent => remote("tencent", tencent::Tencent::new(&config.tencent, limits)?),
         Provider::Doubao => remote("doubao", doubao::Doubao::new(&config.doubao, limits)?),
         Provider::Azure => remote("azure", azure::Azure::new(&config.azure, limits)?),
-    })
+    }))
 }
 
 fn remote(name: &'static str, service: impl remote::Service + 'static) -> Link {

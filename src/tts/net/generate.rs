@@ -9,7 +9,6 @@ use crate::media::{Speech, Word};
 use crate::tts::Error;
 
 /// Where a voice puts what it has.
-#[derive(Clone)]
 pub(in crate::tts) struct Out(mpsc::Sender<Result<Speech, Error>>);
 
 impl Out {

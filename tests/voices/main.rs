@@ -1,12 +1,12 @@
 //! The voices on the network, heard from stand-ins that refuse what the services would refuse.
 
-mod services;
+mod standin;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use services::{StandIn, hear};
+use standin::{StandIn, hear};
 
 const CLAUSE: &str = "Tom & \"Jerry\" (twins) said <hello> to us.";
 
@@ -66,73 +66,73 @@ fn edge(scenario: &str) -> String {
 
 #[tokio::test]
 async fn every_voice_loses_no_sample_of_what_its_service_sends() {
-    let services = StandIn::start();
+    let standin = StandIn::start();
     for (name, config) in exact_voices("ok") {
-        let voice = services.voice(&config);
+        let voice = standin.voice(&config);
         // Twice: what a client keeps between two clauses must do for the second.
         for _ in 0..2 {
             let heard = hear(&voice, CLAUSE).await;
-            assert_eq!(services.complaints().await, Vec::<serde_json::Value>::new(), "{name}");
+            assert_eq!(standin.complaints().await, Vec::<serde_json::Value>::new(), "{name}");
             heard.assert_exact(name);
         }
     }
-    let asked = services.asked("ok").await;
+    let asked = standin.asked("ok").await;
     assert_eq!(asked.len(), 2 * exact_voices("ok").len());
     assert!(asked.iter().all(|entry| entry["text"] == CLAUSE), "{asked:?}");
 }
 
 #[tokio::test]
 async fn mp3_loses_nothing_either() {
-    let services = StandIn::start();
-    let heard = hear(&services.voice(&openai("ok", "mp3")), CLAUSE).await;
+    let standin = StandIn::start();
+    let heard = hear(&standin.voice(&openai("ok", "mp3")), CLAUSE).await;
     assert!(heard.error.is_none(), "{:?}", heard.error);
     // The encoder begins with some 1100 samples of its own at 24 kHz and fills up its last frame.
     let (likeness, lag) = heard.match_sweep(1_600);
     assert!(likeness > 0.99 && lag <= 1_200, "correlation {likeness} at {lag}");
-    let surplus = heard.pcm.len() - services::sweep().len();
+    let surplus = heard.pcm.len() - standin::sweep().len();
     assert!((lag..2_400).contains(&surplus), "{surplus}");
 }
 
 #[tokio::test]
 async fn edge_is_heard_without_its_silences_and_tells_its_words() {
-    let services = StandIn::start();
-    let heard = hear(&services.voice(&edge("ok")), CLAUSE).await;
-    assert!(heard.error.is_none(), "{:?} {:?}", heard.error, services.complaints().await);
+    let standin = StandIn::start();
+    let heard = hear(&standin.voice(&edge("ok")), CLAUSE).await;
+    assert!(heard.error.is_none(), "{:?} {:?}", heard.error, standin.complaints().await);
     let (likeness, lag) = heard.match_sweep(1_000);
     assert!(likeness > 0.99 && lag <= 500, "correlation {likeness} at {lag}");
-    let surplus = heard.pcm.len() - lag - services::sweep().len();
+    let surplus = heard.pcm.len() - lag - standin::sweep().len();
     assert!(surplus < 16_000 / 4, "{surplus} samples of silence behind the last word");
     // The words join to the text and begin where the stand-in said, less the silence that was taken.
     assert_eq!(heard.words.iter().map(|w| w.text.as_str()).collect::<String>(), CLAUSE);
-    let step = services::sweep().len() / 8;
+    let step = standin::sweep().len() / 8;
     for (n, word) in heard.words.iter().enumerate().take(3) {
         assert!((word.start as usize).abs_diff(lag + n * step) < 1_600, "{n}: {word:?} {step}");
     }
-    let asked = services.asked("ok").await;
+    let asked = standin.asked("ok").await;
     assert_eq!(asked[0]["text"], CLAUSE);
     assert_eq!(asked[0]["voice"], "Microsoft Server Speech Text to Speech Voice (zh-CN, XiaoyiNeural)");
 }
 
 #[tokio::test]
 async fn edge_finds_the_time_when_our_clock_is_wrong_and_speaks_without_word_times() {
-    let services = StandIn::start();
-    let voice = services.voice(&edge("skew"));
+    let standin = StandIn::start();
+    let voice = standin.voice(&edge("skew"));
     for _ in 0..2 {
         let heard = hear(&voice, "Hello there.").await;
         assert!(heard.error.is_none() && heard.match_sweep(1_000).0 > 0.99, "{:?}", heard.error);
     }
-    let heard = hear(&services.voice(&edge("untimed")), "Hello there.").await;
+    let heard = hear(&standin.voice(&edge("untimed")), "Hello there.").await;
     assert!(heard.error.is_none() && heard.words.is_empty() && heard.match_sweep(1_000).0 > 0.99, "{:?}", heard.error);
 }
 
 #[tokio::test]
 async fn a_wrong_length_a_wrong_rate_and_half_a_sample_do_no_harm() {
-    let services = StandIn::start();
-    hear(&services.voice(&openai("truth", "wav")), CLAUSE).await.assert_exact("notes behind the sound");
-    hear(&services.voice(&openai("odd", "pcm")), CLAUSE).await.assert_exact("half a sample");
-    let slow = hear(&services.voice(&openai("rate8k", "pcm")), CLAUSE).await;
+    let standin = StandIn::start();
+    hear(&standin.voice(&openai("truth", "wav")), CLAUSE).await.assert_exact("notes behind the sound");
+    hear(&standin.voice(&openai("odd", "pcm")), CLAUSE).await.assert_exact("half a sample");
+    let slow = hear(&standin.voice(&openai("rate8k", "pcm")), CLAUSE).await;
     assert!(
-        slow.pcm.len().abs_diff(services::sweep().len()) <= 2 && slow.match_sweep(2).0 > 0.99,
+        slow.pcm.len().abs_diff(standin::sweep().len()) <= 2 && slow.match_sweep(2).0 > 0.99,
         "{:?}",
         slow.match_sweep(2)
     );
@@ -157,19 +157,19 @@ const HTTP_FAILURES: [(&str, &str, usize); 13] = [
 
 #[tokio::test]
 async fn what_fails_over_http_before_a_sound_is_named_and_tried_again_where_that_may_help() {
-    let services = StandIn::start();
+    let standin = StandIn::start();
     let try_one = async |(scenario, says, times): (&str, &str, usize)| {
-        let voice = services.voice(&openai(scenario, "wav"));
+        let voice = standin.voice(&openai(scenario, "wav"));
         let began = Instant::now();
         let heard = hear(&voice, CLAUSE).await;
         let error = heard.error.unwrap_or_else(|| panic!("{scenario}: no error")).to_string();
         assert!(error.starts_with("openai: ") && error.contains(says), "{scenario}: {error}");
         assert!(!error.contains("Tom") && !error.contains("test-key"), "{scenario}: {error}");
         assert!(heard.pcm.is_empty() && began.elapsed() < Duration::from_secs(12), "{scenario}");
-        assert_eq!(services.asked(scenario).await.len(), times, "{scenario}");
+        assert_eq!(standin.asked(scenario).await.len(), times, "{scenario}");
     };
     futures_util::future::join_all(HTTP_FAILURES.map(try_one)).await;
-    assert_eq!(services.complaints().await, Vec::<serde_json::Value>::new());
+    assert_eq!(standin.complaints().await, Vec::<serde_json::Value>::new());
 }
 
 /// The same over `WebSockets`; Doubao's shape and Edge's.
@@ -187,7 +187,7 @@ const SOCKET_FAILURES: [(&str, &str, usize); 9] = [
 
 #[tokio::test]
 async fn what_fails_over_a_socket_before_a_sound_is_named_too() {
-    let services = StandIn::start();
+    let standin = StandIn::start();
     let configs = |scenario: &str| {
         let doubao =
             format!("provider: doubao\ndoubao: {{url: WS/{scenario}/ws_binary, app_id: \"42\", access_token: test-key}}");
@@ -195,21 +195,21 @@ async fn what_fails_over_a_socket_before_a_sound_is_named_too() {
         [edge(scenario), doubao, qwen]
     };
     let try_one = async |(scenario, says, times): (&str, &str, usize)| {
-        let voices = configs(scenario).map(|config| services.voice(&config));
+        let voices = configs(scenario).map(|config| standin.voice(&config));
         for heard in futures_util::future::join_all(voices.iter().map(|voice| hear(voice, CLAUSE))).await {
             let error = heard.error.unwrap_or_else(|| panic!("{scenario}: no error")).to_string();
             assert!(error.contains(says), "{scenario}: {error}");
             assert!(heard.pcm.is_empty(), "{scenario}");
         }
-        assert_eq!(services.asked(scenario).await.len(), 3 * times, "{scenario}");
+        assert_eq!(standin.asked(scenario).await.len(), 3 * times, "{scenario}");
     };
     futures_util::future::join_all(SOCKET_FAILURES.map(try_one)).await;
-    assert_eq!(services.complaints().await, Vec::<serde_json::Value>::new());
+    assert_eq!(standin.complaints().await, Vec::<serde_json::Value>::new());
 }
 
 #[tokio::test]
 async fn a_service_says_no_in_its_own_words() {
-    let services = StandIn::start();
+    let standin = StandIn::start();
     let reasons = [
         ("f5", "refused (gradio-error)"),
         ("tencent", "refused (AuthFailure.SignatureFailure)"),
@@ -219,17 +219,17 @@ async fn a_service_says_no_in_its_own_words() {
     ];
     for (name, config) in exact_voices("error") {
         let Some((_, says)) = reasons.iter().find(|(voice, _)| *voice == name) else { continue };
-        let error = hear(&services.voice(&config), CLAUSE).await.error.unwrap().to_string();
+        let error = hear(&standin.voice(&config), CLAUSE).await.error.unwrap().to_string();
         assert!(error.contains(says), "{name}: {error}");
     }
 }
 
 #[tokio::test]
 async fn a_wrong_key_is_refused_by_every_service_that_has_one() {
-    let services = StandIn::start();
+    let standin = StandIn::start();
     let mut refused = 0;
     for (name, config) in exact_voices("ok").into_iter().filter(|(_, config)| config.contains("test-key")) {
-        let heard = hear(&services.voice(&config.replace("test-key", "wrong-key")), CLAUSE).await;
+        let heard = hear(&standin.voice(&config.replace("test-key", "wrong-key")), CLAUSE).await;
         let error = heard.error.unwrap_or_else(|| panic!("{name} took a wrong key")).to_string();
         assert!(error.contains("401") || error.contains("Signature"), "{name}: {error}");
         assert!(!error.contains("wrong-key"), "{name}: {error}");
@@ -240,8 +240,8 @@ async fn a_wrong_key_is_refused_by_every_service_that_has_one() {
 
 #[tokio::test]
 async fn a_voice_that_breaks_off_fades_and_is_not_repeated() {
-    let services = StandIn::start();
-    let sweep = services::sweep();
+    let standin = StandIn::start();
+    let sweep = standin::sweep();
     let mut voices: Vec<(&str, String)> = Vec::new();
     for scenario in ["stall", "cut"] {
         voices.extend(
@@ -250,7 +250,7 @@ async fn a_voice_that_breaks_off_fades_and_is_not_repeated() {
     }
     assert_eq!(voices.len(), 8);
     for (name, config) in voices {
-        let heard = hear(&services.voice(&config), CLAUSE).await;
+        let heard = hear(&standin.voice(&config), CLAUSE).await;
         let error = heard.error.unwrap_or_else(|| panic!("{name}: no error")).to_string();
         assert!(error.contains("no more sound within 800 ms") || error.contains("broke off"), "{name}: {error}");
         // What came is what was sent, up to the fade of 5 ms.
@@ -261,17 +261,17 @@ async fn a_voice_that_breaks_off_fades_and_is_not_repeated() {
         let end: Vec<i32> = heard.pcm[len - 8..].iter().map(|s| i32::from(*s)).collect();
         assert!(end.iter().all(|s| s.abs() < 1_700), "{name}: {end:?}");
     }
-    assert_eq!(services.asked("stall").await.len(), 4, "heard, so not tried again");
+    assert_eq!(standin.asked("stall").await.len(), 4, "heard, so not tried again");
 }
 
 #[tokio::test]
 async fn a_service_that_does_not_end_or_drips_is_given_up() {
-    let services = StandIn::start();
-    let endless = hear(&services.voice(&openai("endless", "pcm")), CLAUSE).await;
+    let standin = StandIn::start();
+    let endless = hear(&standin.voice(&openai("endless", "pcm")), CLAUSE).await;
     assert!(endless.error.unwrap().to_string().contains("longer than 120 s"));
     assert!(endless.pcm.len() <= 120 * 16_000);
     let began = Instant::now();
-    let dripped = hear(&services.voice(&openai("drip", "pcm")), CLAUSE).await;
+    let dripped = hear(&standin.voice(&openai("drip", "pcm")), CLAUSE).await;
     let error = dripped.error.unwrap().to_string();
     assert!(error.contains("no end of the answer") || error.contains("no sound within"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(15));
@@ -279,9 +279,9 @@ async fn a_service_that_does_not_end_or_drips_is_given_up() {
 
 #[tokio::test]
 async fn nobody_at_the_address_or_no_certificate_is_an_error_and_no_panic() {
-    let services = StandIn::start();
+    let standin = StandIn::start();
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let wrong = services.voice("provider: openai\nopenai: {base_url: HTTP/ok/v1}");
+    let wrong = standin.voice("provider: openai\nopenai: {base_url: HTTP/ok/v1}");
     assert!(hear(&wrong, CLAUSE).await.error.unwrap().to_string().contains("401"));
     let configs = [
         format!("provider: openai\nopenai: {{base_url: http://{unused}/v1}}"),
@@ -289,10 +289,10 @@ async fn nobody_at_the_address_or_no_certificate_is_an_error_and_no_panic() {
         format!("provider: edge\nedge: {{url: ws://{unused}}}"),
         format!("provider: edge\nedge: {{url: wss://{unused}}}"),
         // TLS is spoken to somebody who does not speak it.
-        "provider: openai\nopenai: {base_url: TLS/v1}".replace("TLS", &services.address("https")),
-        "provider: edge\nedge: {url: TLS}".replace("TLS", &services.address("wss")),
+        "provider: openai\nopenai: {base_url: TLS/v1}".replace("TLS", &standin.address("https")),
+        "provider: edge\nedge: {url: TLS}".replace("TLS", &standin.address("wss")),
     ];
-    let voices: Vec<_> = configs.iter().map(|config| services.voice(config)).collect();
+    let voices: Vec<_> = configs.iter().map(|config| standin.voice(config)).collect();
     for heard in futures_util::future::join_all(voices.iter().map(|voice| hear(voice, CLAUSE))).await {
         let error = heard.error.unwrap().to_string();
         assert!(error.contains("cannot connect"), "{error}");
@@ -301,13 +301,13 @@ async fn nobody_at_the_address_or_no_certificate_is_an_error_and_no_panic() {
 
 #[tokio::test]
 async fn three_attempts_end_in_sound_and_a_second_voice_makes_them_needless() {
-    let services = StandIn::start();
+    let standin = StandIn::start();
     let began = Instant::now();
-    hear(&services.voice(&openai("twice-a", "pcm")), CLAUSE).await.assert_exact("the third attempt");
+    hear(&standin.voice(&openai("twice-a", "pcm")), CLAUSE).await.assert_exact("the third attempt");
     assert!((3_000..5_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
-    assert_eq!(services.asked("twice-a").await.len(), 3);
+    assert_eq!(standin.asked("twice-a").await.len(), 3);
 
-    let chain = services.voice(
+    let chain = standin.voice(
         "provider: [fish, openai]\nfish: {url: HTTP/status500}\n\
          openai: {base_url: HTTP/ok/v1, api_key: test-key}",
     );
@@ -318,16 +318,16 @@ async fn three_attempts_end_in_sound_and_a_second_voice_makes_them_needless() {
 
 #[tokio::test]
 async fn the_first_sound_comes_before_the_last_and_a_dropped_stream_hangs_up() {
-    let services = StandIn::start();
+    let standin = StandIn::start();
     for (name, config) in exact_voices("stall").into_iter().chain([("edge", edge("stall"))]) {
-        let voice = services.voice(&config);
+        let voice = standin.voice(&config);
         let mut speech = voice.speak(CLAUSE.into());
         let first = speech.next().await.unwrap().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(!first.pcm.is_empty(), "{name}");
-        assert!(services.open().await >= 1, "{name}: the answer is still under way");
+        assert!(standin.open().await >= 1, "{name}: the answer is still under way");
         drop(speech);
         let dropped = Instant::now();
-        while services.open().await > 0 {
+        while standin.open().await > 0 {
             assert!(dropped.elapsed() < Duration::from_secs(1), "{name}: the connection is still open");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -336,17 +336,17 @@ async fn the_first_sound_comes_before_the_last_and_a_dropped_stream_hangs_up() {
 
 #[tokio::test]
 async fn marks_alone_are_nothing_to_say() {
-    let services = StandIn::start();
-    let heard = hear(&services.voice(&openai("ok", "pcm")), "?! 🙂").await;
+    let standin = StandIn::start();
+    let heard = hear(&standin.voice(&openai("ok", "pcm")), "?! 🙂").await;
     assert!(heard.error.is_none() && heard.pcm.is_empty());
-    assert!(services.asked("ok").await.is_empty());
+    assert!(standin.asked("ok").await.is_empty());
 }
 
 #[test]
 fn a_setting_that_cannot_work_is_named_before_anybody_speaks() {
     let complaint = |config: &str| {
         let config: visavis::tts::Config = serde_saphyr::from_str(config).unwrap();
-        visavis::tts::build(&config, std::path::Path::new("models")).err().map(|error| error.to_string()).unwrap_or_default()
+        visavis::tts::check(&config).err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert!(complaint("provider: azure").contains("tts.azure.api_key"));
     assert!(complaint("provider: xtts").contains("tts.xtts.reference_audio"));

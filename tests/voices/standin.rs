@@ -1,4 +1,4 @@
-//! The stand-in services of `tests/standins/voices.py`, and what is heard of them.
+//! The stand-in services of `standins.py`, and what is heard of them.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test")]
 
@@ -34,7 +34,7 @@ impl StandIn {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = root.join("target/python-peer/bin/python");
         let mut child = Command::new(&python)
-            .arg(root.join("tests/standins/voices.py"))
+            .arg(root.join("tests/voices/standins.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
