@@ -314,6 +314,8 @@ mod tests {
     impl LipSync for Still {
         fn cue(&mut self, _: u64, _: &[Phoneme]) {}
 
+        fn hear(&mut self, _: u64, _: &AudioFrame) {}
+
         fn cut(&mut self, _: u64) {}
 
         fn picture(&mut self, _: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {

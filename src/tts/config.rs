@@ -13,11 +13,13 @@ use crate::values::Secret;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
-    /// The best embedded voice that is installed.
+    /// The embedded voices, by the language of each clause: Kokoro where it has Chinese characters, else hibari.
     #[default]
     Auto,
     /// English, embedded, 7.9 MB, about 50 ms a sentence.
     Hibari,
+    /// Mandarin and English, embedded, 130 MB, about half a second of a core for a second of speech.
+    Kokoro,
     /// The voice of a browser's "read aloud", without a key.
     Edge,
     /// `OpenAI`, or any server with its `/audio/speech`.
@@ -143,6 +145,8 @@ pub struct Config {
     pub provider: Providers,
     /// How patient we are with services.
     pub timeouts: Timeouts,
+    /// What [`Provider::Kokoro`] is told, by itself and under [`Provider::Auto`].
+    pub kokoro: super::kokoro::Config,
     /// Settings of [`Provider::Edge`].
     pub edge: Edge,
     /// Settings of [`Provider::Openai`].

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 
 use crate::media::Speech;
+use auto::Auto;
 use chain::{Chain, Link};
 use remote::Remote;
 
+mod auto;
 mod azure;
 mod chain;
 mod config;
@@ -21,19 +23,24 @@ mod cosyvoice;
 mod dashscope;
 mod doubao;
 mod edge;
+mod embedded;
 mod f5;
 mod fish;
 mod gpt_sovits;
 mod hibari;
 mod indextts2;
+mod kokoro;
+mod mandarin;
 mod net;
 mod openai;
 mod remote;
 mod tencent;
+mod timing;
 mod xtts;
 
 pub use config::{Config, Limit, Provider, Providers, Timeouts};
 pub use hibari::Hibari;
+pub use kokoro::{Kokoro, voices};
 pub use net::Fault;
 
 /// Turns a clause into speech.
@@ -49,6 +56,14 @@ pub enum Error {
     /// The models in `models_dir` are missing or damaged.
     #[error(transparent)]
     Model(#[from] crate::models::Error),
+    /// No voice of that name is installed.
+    #[error("tts.kokoro.voice \"{name}\" is none of {}", known.join(", "))]
+    NoVoice {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// A model file is there and whole, but the engine does not take it.
     #[error("loading {path}")]
     Load {
@@ -113,8 +128,10 @@ impl Error {
 /// Loads the voices that `config` names, from the files under `models_dir` or by their addresses; warms up those of this
 /// machine. Takes some hundred milliseconds: call it from a blocking thread. No service is asked anything yet.
 pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>, Error> {
-    if let [Provider::Auto | Provider::Hibari] = config.provider.0[..] {
-        return Ok(Arc::new(Hibari::load(models_dir)?));
+    if let [only] = config.provider.0[..]
+        && let Some((_, voice)) = embedded_voice(only, config, models_dir)?
+    {
+        return Ok(voice);
     }
     let links = config.provider.0.iter().map(|provider| link(*provider, config, models_dir));
     Ok(Arc::new(Chain::new(links.collect::<Result<_, _>>()?, config.timeouts)))
@@ -127,17 +144,37 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 /// One voice of a chain.
 fn link(provider: Provider, config: &Config, models_dir: &Path) -> Result<Link, Error> {
-    match service(provider, config)? {
-        Some(link) => Ok(link),
-        None => Ok(Link::new("hibari", Arc::new(Hibari::load(models_dir)?), false)),
+    if let Some((name, voice)) = embedded_voice(provider, config, models_dir)? {
+        return Ok(Link::new(name, voice, false));
     }
+    Ok(service(provider, config)?.expect("what is not embedded is a service"))
+}
+
+/// A voice of this machine, and its name; `None` for a service on the network.
+fn embedded_voice(
+    provider: Provider,
+    config: &Config,
+    models_dir: &Path,
+) -> Result<Option<(&'static str, Arc<dyn TextToSpeech>)>, Error> {
+    Ok(match provider {
+        Provider::Auto => {
+            let english = Hibari::load(models_dir)?;
+            Some(("auto", Arc::new(Auto::new(english, models_dir.into(), config.kokoro.clone()))))
+        }
+        Provider::Hibari => Some(("hibari", Arc::new(Hibari::load(models_dir)?))),
+        Provider::Kokoro => {
+            let english = Hibari::load(models_dir)?;
+            Some(("kokoro", Arc::new(Kokoro::load(models_dir, &config.kokoro, english.phonemizer())?)))
+        }
+        _ => None,
+    })
 }
 
 /// A service on the network; `None` for a voice of this machine.
 fn service(provider: Provider, config: &Config) -> Result<Option<Link>, Error> {
     let limits = &config.timeouts;
     Ok(Some(match provider {
-        Provider::Auto | Provider::Hibari => return Ok(None),
+        Provider::Auto | Provider::Hibari | Provider::Kokoro => return Ok(None),
         Provider::Edge => remote("edge", edge::Edge::new(&config.edge, limits)?),
         Provider::Openai => remote("openai", openai::OpenAi::new(&config.openai, limits)?),
         Provider::Dashscope => remote("dashscope", dashscope::DashScope::new(&config.dashscope, limits)?),
