@@ -93,8 +93,7 @@ pub enum Error {
     Network {
         /// Its name in the configuration.
         voice: &'static str,
-        /// How.
-        #[source]
+        /// How; a part of the message, so not its source, too.
         fault: Fault,
     },
     /// A key of the configuration has no value that a voice can work with.

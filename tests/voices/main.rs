@@ -173,7 +173,7 @@ async fn what_fails_over_http_before_a_sound_is_named_and_tried_again_where_that
 }
 
 /// The same over `WebSockets`; Doubao's shape and Edge's.
-const SOCKET_FAILURES: [(&str, &str, usize); 9] = [
+const SOCKET_FAILURES: [(&str, &str, usize); 11] = [
     ("hang", "no connection within 1000 ms", 0),
     ("slow", "no sound within 1500 ms", 3),
     ("status401", "status 401", 1),
@@ -183,6 +183,8 @@ const SOCKET_FAILURES: [(&str, &str, usize); 9] = [
     ("html", "status 200", 1),
     ("empty", "no sound in it", 3),
     ("garbage", "garbled", 3),
+    ("huge", "a broken WebSocket frame", 3),
+    ("utf8", "a broken WebSocket frame", 3),
 ];
 
 #[tokio::test]
@@ -205,6 +207,16 @@ async fn what_fails_over_a_socket_before_a_sound_is_named_too() {
     };
     futures_util::future::join_all(SOCKET_FAILURES.map(try_one)).await;
     assert_eq!(standin.complaints().await, Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
+async fn an_event_stream_that_is_cut_or_has_no_end_is_a_fault() {
+    let standin = StandIn::start();
+    for (scenario, says) in [("halfevent", "broke off"), ("longline", "an endless line")] {
+        let config = exact_voices(scenario).into_iter().find(|(name, _)| *name == "f5").expect("f5 is a voice").1;
+        let error = hear(&standin.voice(&config), CLAUSE).await.error.unwrap().to_string();
+        assert!(error.contains(says), "{scenario}: {error}");
+    }
 }
 
 #[tokio::test]

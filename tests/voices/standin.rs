@@ -15,10 +15,17 @@ use visavis::tts::{self, TextToSpeech};
 /// As long as the sweep that every stand-in sends.
 const SECONDS: f64 = 1.2345;
 
-/// The running stand-ins; they end with it, since their standard input does.
+/// The running stand-ins; they end with it, and with the test process in any case, since their standard input does.
 pub(crate) struct StandIn {
-    _child: Child,
+    child: Child,
     port: u16,
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// What came of one clause.
@@ -42,7 +49,7 @@ impl StandIn {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().parse().expect("the stand-in prints its port");
-        Self { _child: child, port }
+        Self { child, port }
     }
 
     /// The voice of a configuration in which `HTTP` and `WS` stand for the stand-in's addresses. Patience is short.

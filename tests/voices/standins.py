@@ -367,7 +367,11 @@ async def gradio_events(request):
     file = {"path": "/tmp/gradio/out/audio file.wav", "url": "http://198.51.100.1/elsewhere.wav", "meta": {"_type": "gradio.FileData"}}
     value = file if request.match_info["page"] == "f5" else {"value": file, "visible": True, "__type__": "update"}
     end = "event: error\ndata: null\n\n" if name == "error" else f"event: complete\ndata: {json.dumps([value, None])}\n\n"
-    for piece in pieces(("event: heartbeat\ndata: null\n\n" + end).encode(), 9):
+    if name == "halfevent":
+        end = "event: complete\ndata: [{"
+    if name == "longline":
+        end = "event: complete\ndata: [" + "1," * 200_000
+    for piece in pieces(("event: heartbeat\ndata: null\n\n" + end).encode(), 9 if len(end) < 9000 else 9000):
         await response.write(piece)
     await response.write_eof()
     return response
@@ -422,6 +426,10 @@ async def say(request, ws, messages, end, garbage):
         return await send(garbage)
     if name == "empty":
         return await send(end)
+    if name == "huge":
+        return await ws.send_bytes(bytes(2 << 20))
+    if name == "utf8":
+        return await ws._writer.send_frame(b"\xff\xfe{", WSMsgType.TEXT)
     if name == "endless":
         while not ws.closed:
             for message in messages:
