@@ -15,16 +15,6 @@ from labels import PP, SIL, classes
 from mel import log_mel
 from net import INPUTS, load, visemes
 
-# A likelier closure than this shuts the lips, as in `src/render/listen.rs`.
-CLOSED = 0.35
-
-
-def decided(likely):
-    """The class of each step: closed lips win early."""
-    said = likely.argmax(1)
-    said[likely[:, PP] > CLOSED] = PP
-    return said
-
 
 def runs(mask):
     """[(first, one past the last)] of each run of true."""
@@ -48,7 +38,7 @@ def score(weights, utterances, rough):
             label = classes(stretched, symbols, (ends * longer).astype(int))
         mel = log_mel(sound)
         steps = min(len(mel) // 2, len(label))
-        said, label = decided(visemes(weights, mel[: 2 * steps].reshape(steps, INPUTS))), label[:steps]
+        said, label = visemes(weights, mel[: 2 * steps].reshape(steps, INPUTS)).argmax(1), label[:steps]
         shut = lambda v: np.isin(v, [SIL, PP])  # noqa: E731
         true, seen = runs(label == PP), runs(said == PP)
         sums["steps"] += steps

@@ -308,9 +308,19 @@ mod tests {
     fn a_mouth_that_listens_opens_when_a_cued_one_does() {
         // How open the mouth is in each pose; about, since packs differ.
         let mut open = [0.25_f32; MOUTH.len()];
-        for (pose, how) in
-            [(0, 0.0), (1, 0.0), (2, 0.1), (10, 1.0), (11, 0.6), (12, 0.4), (13, 0.7), (15, 0.5), (16, 0.3), (17, 0.35), (18, 0.0)]
-        {
+        for (pose, how) in [
+            (0, 0.0),
+            (1, 0.0),
+            (2, 0.1),
+            (10, 1.0),
+            (11, 0.6),
+            (12, 0.4),
+            (13, 0.7),
+            (15, 0.5),
+            (16, 0.3),
+            (17, 0.35),
+            (18, 0.0),
+        ] {
             open[pose] = how;
         }
         let opening = |mouth: &[f32; MOUTH.len()]| mouth.iter().zip(open).map(|(weight, how)| weight * how).sum::<f32>();
@@ -327,7 +337,8 @@ mod tests {
     fn correlation(a: &[f32], b: &[f32]) -> f32 {
         let mean = |v: &[f32]| v.iter().sum::<f32>() / v.len() as f32;
         let (mean_a, mean_b) = (mean(a), mean(b));
-        let product = |x: &[f32], mx: f32, y: &[f32], my: f32| x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum::<f32>();
+        let product =
+            |x: &[f32], mx: f32, y: &[f32], my: f32| x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum::<f32>();
         product(a, mean_a, b, mean_b) / (product(a, mean_a, a, mean_a) * product(b, mean_b, b, mean_b)).sqrt()
     }
 
@@ -335,7 +346,7 @@ mod tests {
     fn a_mouth_that_listens_rests_in_silence() {
         let (mut sound, _) = english();
         let speech = sound.len();
-        sound.extend([AudioFrame::SILENCE; 50]);
+        sound.resize(speech + 50, AudioFrame::SILENCE);
         let mouths = mouths(&sound, &[]);
         assert!(mouths[..20].iter().all(|mouth| at_rest(mouth) > 0.99), "it moves before anything is said");
         assert!(mouths[25..25 + speech / 2].iter().any(|mouth| at_rest(mouth) < 0.3), "it never opens");
