@@ -1,4 +1,4 @@
-//! What a picture costs: a face at rest, and one that speaks. Compare with the 40 ms that a picture lasts; the goal is 2.
+//! What a picture costs: a face at rest, one that speaks, and one that has to listen. Compare with the 40 ms that a picture lasts; the goal is 2.
 //!
 //! `cargo bench --bench face` (needs `assets/avatars/mira`).
 
@@ -69,7 +69,7 @@ fn face(c: &mut Criterion) {
         });
     });
 
-    let (mut face, mut at, mut said_until) = (Face::new(avatar, 1), 0, 0);
+    let (mut face, mut at, mut said_until) = (Face::new(avatar.clone(), 1), 0, 0);
     let sound = [AudioFrame(std::array::from_fn(|n| if n % 40 < 20 { 3_000 } else { -3_000 })); 2];
     group.bench_function("speaking", |b| {
         b.iter(|| {
@@ -77,6 +77,17 @@ fn face(c: &mut Criterion) {
                 let phonemes = sentence();
                 face.cue(said_until, &phonemes);
                 said_until += phonemes.last().map_or(0, |p| u64::from(p.start + p.len));
+            }
+            at += PICTURE;
+            face.picture(at, &sound)
+        });
+    });
+
+    let (mut face, mut at) = (Face::new(avatar, 1), 0);
+    group.bench_function("listening", |b| {
+        b.iter(|| {
+            for (half, sound) in (0..).zip(&sound) {
+                face.hear(at + 5_120 + half * PICTURE / 2, sound);
             }
             at += PICTURE;
             face.picture(at, &sound)

@@ -18,7 +18,7 @@ use crate::render::Catalogue;
 use crate::server::{self, Server};
 use crate::session::Minds;
 use crate::speakable::Speakable;
-use crate::{bench, llm};
+use crate::{bench, llm, tts};
 
 /// Wrong usage, as clap exits.
 const EXIT_USAGE: u8 = 2;
@@ -144,6 +144,11 @@ pub fn run() -> u8 {
         config.server.listen = flags.listen.unwrap_or(config.server.listen);
         config.server.max_sessions = flags.max_sessions.unwrap_or(config.server.max_sessions);
     }
+    let speaks = matches!(command, Command::Serve(_) | Command::Render(_) | Command::Say(_));
+    if let Some(error) = speaks.then(|| tts::check(&config.tts).err()).flatten() {
+        complain(&format!("configuration: {error}"));
+        return EXIT_CONFIG;
+    }
     match execute(command, config) {
         Ok(code) => code,
         Err(error) => {
@@ -264,6 +269,7 @@ fn list_avatars(config: &Config) -> anyhow::Result<()> {
 
 fn check(config: &Config) -> u8 {
     let faults: Vec<String> = [
+        tts::check(&config.tts).err().map(|error| error.to_string()),
         Catalogue::load(&config.avatars.dir, &config.avatars.default).err().map(|error| error.to_string()),
         models::verify(&config.models.dir).err().map(|error| error.to_string()),
     ]

@@ -110,3 +110,8 @@ pub fn tool_used(worked: bool) {
 pub fn interrupted(took: Duration) {
     histogram!("visavis_interrupt_seconds").record(took);
 }
+
+/// An attempt of a voice to say a clause failed; `why` is one word.
+pub fn voice_failed(voice: &'static str, why: &'static str) {
+    counter!("visavis_voice_failures_total", "voice" => voice, "why" => why).increment(1);
+}

@@ -16,7 +16,7 @@ pub(super) enum EventError {
     Body(#[from] reqwest::Error),
     #[error("an event is too large")]
     TooLarge,
-    #[error("the stream is not UTF-8")]
+    #[error("the stream is no text")]
     NotText,
 }
 
@@ -25,16 +25,46 @@ pub(super) fn events(
     body: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static,
     limit: usize,
 ) -> impl Stream<Item = Result<String, EventError>> + Send + 'static {
-    let mut gauge = Gauge::default();
+    let (mut gauge, mut text) = (Gauge::default(), Text::default());
     let bounded = body.map(move |chunk| {
         let chunk = chunk?;
-        if gauge.largest(&chunk) > limit { Err(EventError::TooLarge) } else { Ok(chunk) }
+        if gauge.largest(&chunk) > limit {
+            return Err(EventError::TooLarge);
+        }
+        Ok(text.of(&chunk))
     });
     bounded.eventsource().map(|event| match event {
         Ok(event) => Ok(event.data),
         Err(EventStreamError::Transport(error)) => Err(error),
         Err(EventStreamError::Utf8(_) | EventStreamError::Parser(_)) => Err(EventError::NotText),
     })
+}
+
+/// Makes text of bytes as they pass. What is none becomes U+FFFD: the parser behind it would wait for the rest of it, for ever.
+#[derive(Default)]
+struct Text {
+    /// The beginning of a character that the last chunk was cut in.
+    begun: Vec<u8>,
+}
+
+impl Text {
+    fn of(&mut self, chunk: &[u8]) -> Bytes {
+        self.begun.extend_from_slice(chunk);
+        let bytes = std::mem::take(&mut self.begun);
+        let mut text = String::with_capacity(bytes.len());
+        let mut rest = bytes.len();
+        for part in bytes.utf8_chunks() {
+            text.push_str(part.valid());
+            rest -= part.valid().len() + part.invalid().len();
+            let cut = |invalid| std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+            if rest == 0 && cut(part.invalid()) {
+                self.begun.extend_from_slice(part.invalid());
+            } else if !part.invalid().is_empty() {
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        text.into()
+    }
 }
 
 /// Measures events as their bytes pass: the parser behind it keeps an event until it is whole.
@@ -100,8 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_an_error() {
-        assert!(parse(b"data: \xff\xfe\n\n", &[])[0].is_err());
+    fn what_is_no_text_neither_holds_up_the_rest_nor_is_lost_in_silence() {
+        let bytes = b"data: a\n\ndata: \xff\xe4\xbd\n\ndata: b\n\n";
+        let expected = ["a", "\u{fffd}\u{fffd}", "b"].map(|data| Ok(data.to_owned()));
+        assert_eq!(parse(bytes, &[]), expected);
+        assert_eq!(parse(bytes, &(0..bytes.len()).collect::<Vec<_>>()), expected);
     }
 
     proptest! {

@@ -143,6 +143,7 @@ impl Default for Config {
 
 impl Config {
     /// Keys that the file does not give are those of the environment, by the names that the providers' own clients read.
+    #[must_use]
     pub fn with_keys_of(mut self, environment: &BTreeMap<String, String>) -> Self {
         for (key, name) in [(&mut self.openai.api_key, openai::KEY), (&mut self.dashscope.api_key, dashscope::KEY)] {
             if let (None, Some(value)) = (key.reveal(), environment.get(name)) {

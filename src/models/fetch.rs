@@ -73,6 +73,9 @@ pub(super) fn model(model: &Model, dir: &Path, progress: &mut dyn FnMut(Event<'_
     // Their files are out: nothing else needs them, and the directory goes with the last one.
     for archive in archives {
         let _ = fs::remove_file(archive.path);
+        if let Some(unpacked) = archive.unpacked {
+            let _ = fs::remove_dir_all(unpacked);
+        }
     }
     let _ = fs::remove_dir(&downloads);
     Ok(())
@@ -82,13 +85,14 @@ pub(super) fn model(model: &Model, dir: &Path, progress: &mut dyn FnMut(Event<'_
 struct Archive {
     client: Client,
     path: PathBuf,
+    /// Where its members lie, if it is a tar: that has to be read from its beginning for each.
+    unpacked: Option<PathBuf>,
 }
 
 fn download(package: &Package, downloads: &Path, progress: &mut dyn FnMut(Event<'_>)) -> Result<Archive, Error> {
     let path = downloads.join(&package.file);
-    let archive = Archive { client: package.client, path: path.clone() };
     if check(&path, package.bytes, &package.sha256).is_ok() {
-        return Ok(archive);
+        return Archive::open(package.client, path);
     }
     let title = format!("{} {}", package.name, package.version);
     progress(Event::Downloading { package: &title, bytes: package.bytes });
@@ -100,7 +104,7 @@ fn download(package: &Package, downloads: &Path, progress: &mut dyn FnMut(Event<
         other => Error::Package { package: package.file.clone(), what: other.to_string() },
     })?;
     progress(Event::Downloaded { package: &title });
-    Ok(archive)
+    Archive::open(package.client, path)
 }
 
 fn run_client(package: &Package, downloads: &Path, title: &str) -> Result<(), Error> {
@@ -167,6 +171,22 @@ fn place(target: &Target, archives: &[Archive], dir: &Path) -> Result<(), Error>
 }
 
 impl Archive {
+    /// The package at `path`, which has been checked; a tar is unpacked beside it.
+    fn open(client: Client, path: PathBuf) -> Result<Self, Error> {
+        if client == Client::Pip {
+            return Ok(Self { client, path, unpacked: None });
+        }
+        let unpacked = path.with_added_extension("d");
+        let io = |source| Error::Io { doing: "unpacking", path: path.clone(), source };
+        fs::create_dir_all(&unpacked).map_err(io)?;
+        let tar = Command::new("tar").arg("-xzf").arg(&path).arg("-C").arg(&unpacked).output().map_err(io)?;
+        if !tar.status.success() {
+            let what = String::from_utf8_lossy(&tar.stderr).trim().to_owned();
+            return Err(Error::Package { package: path.display().to_string(), what });
+        }
+        Ok(Self { client, path, unpacked: Some(unpacked) })
+    }
+
     /// Appends `member` to `out`; whether the archive has it.
     fn copy_member(&self, member: &str, out: &mut File) -> Result<bool, Error> {
         let io = |source| Error::Io { doing: "unpacking", path: self.path.clone(), source };
@@ -182,11 +202,12 @@ impl Archive {
                 }
             }
             Client::Npm => {
-                let tar = Command::new("tar").arg("-xzOf").arg(&self.path).arg(member).output().map_err(io)?;
-                if tar.status.success() {
-                    hash(tar.stdout.as_slice(), out).map_err(io)?;
+                let Some(unpacked) = &self.unpacked else { return Ok(false) };
+                match File::open(unpacked.join(member)) {
+                    Ok(file) => hash(file, out).map(|_| true).map_err(io),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+                    Err(e) => Err(io(e)),
                 }
-                Ok(tar.status.success())
             }
         }
     }

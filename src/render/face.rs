@@ -1,6 +1,6 @@
 //! The face of one session: what is said becomes mouth shapes, the rest lives by itself, and both become a picture.
 //!
-//! In: cues (phonemes with their times) and the sound of each 40 ms. Out: one picture each. Lives on the session's render
+//! In: cues (phonemes with their times) or speech that nobody cued, and the sound of each 40 ms. Out: one picture each. Lives on the session's render
 //! thread; time is the sample count it is given.
 
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use super::LipSync;
 use super::avatar::{Avatar, BROWS, EYES, MOUTH};
 use super::composite::{Compositor, Rig};
 use super::idle::{self, Life, Speech};
+use super::listen::Ear;
 use super::timeline::{Mouth, Timeline};
-use super::visemes::{VISEMES, Viseme};
+use super::visemes::Viseme;
 use crate::media::{AUDIO_RATE_HZ, AudioFrame, Phoneme, SAMPLES_PER_FRAME, VideoFrame};
 
 /// The mouth is shown as it will be this much after the picture's first sample. Half a picture, since it is seen for all of
@@ -31,13 +32,12 @@ const USUAL_LEVEL: f32 = 0.09;
 pub struct Face {
     compositor: Compositor,
     timeline: Timeline,
+    ear: Ear,
     seed: u64,
     /// Slow level of the sound, RMS.
     level: f32,
     /// 0 silent to 1 speaking, over about a second.
     activity: f32,
-    /// How open the sound alone would have the mouth, 0 to 1.
-    heard: f32,
     /// What was shown last, and what an interruption froze.
     shown: [f32; MOUTH.len()],
     release: Option<(u64, [f32; MOUTH.len()])>,
@@ -49,10 +49,10 @@ impl Face {
         let mut shown = [0.0; MOUTH.len()];
         shown[Viseme::Sil as usize] = 1.0;
         let (compositor, timeline) = (Compositor::new(avatar), Timeline::default());
-        Self { compositor, timeline, seed, level: USUAL_LEVEL, activity: 0.0, heard: 0.0, shown, release: None }
+        Self { compositor, timeline, ear: Ear::new(), seed, level: USUAL_LEVEL, activity: 0.0, shown, release: None }
     }
 
-    fn listen(&mut self, sound: &[AudioFrame; 2]) {
+    fn feel(&mut self, sound: &[AudioFrame; 2]) {
         let rms = sound[0].rms().max(sound[1].rms());
         let speaking = if rms > 0.01 { 1.0 } else { 0.0 };
         // Starts within a third of a second, ends over one: people do not freeze between sentences.
@@ -61,26 +61,6 @@ impl Face {
         if rms > 0.01 {
             self.level += (rms - self.level) * 0.15;
         }
-        let open = if rms > 0.01 { (rms / self.level).sqrt().min(1.2) / 1.2 } else { 0.0 };
-        self.heard += (open - self.heard) * 0.6;
-    }
-
-    /// A mouth for sound of which nobody said what is said in it: opens with the loudness, wanders between vowels, hisses
-    /// where the sound does. No match for cues, but never a voice from a still face.
-    fn guessed(&self, at: u64, sound: &[AudioFrame; 2]) -> Mouth {
-        let crossings = sound[1].0.windows(2).filter(|w| (w[0] < 0) != (w[1] < 0)).count();
-        // A vowel crosses zero below 0.15 times a sample, an s above 0.4.
-        let hiss = ((crossings as f32 / SAMPLES_PER_FRAME as f32 - 0.2) / 0.2).clamp(0.0, 1.0);
-        // A syllable takes a fifth of a second.
-        let wander = idle::noise(at as f64 / f64::from(AUDIO_RATE_HZ) / 0.2, self.seed, 90);
-        let share = (self.heard * 4.0).min(1.0);
-        let mut mouth = Mouth { sizes: [0.75 * self.heard; VISEMES], ..Mouth::default() };
-        mouth.shares[Viseme::Sil as usize] = 1.0 - share;
-        mouth.shares[Viseme::SS as usize] = share * hiss;
-        mouth.shares[Viseme::Aa as usize] = share * (1.0 - hiss) * 0.5;
-        mouth.shares[Viseme::E as usize] = share * (1.0 - hiss) * (0.25 + 0.25 * wander);
-        mouth.shares[Viseme::Oh as usize] = share * (1.0 - hiss) * (0.25 - 0.25 * wander);
-        mouth
     }
 
     /// How much wider than usual the mouth opens for this loudness.
@@ -88,9 +68,8 @@ impl Face {
         (self.level / USUAL_LEVEL).sqrt().clamp(0.75, 1.12)
     }
 
-    fn mouth(&mut self, at: u64, smile: f32, sound: &[AudioFrame; 2]) -> [f32; MOUTH.len()] {
-        let mouth = if self.timeline.knows(at) { self.timeline.mouth(at + LEAD) } else { self.guessed(at, sound) };
-        let mut weights = keyed(&mouth, self.loudness(), smile);
+    fn mouth(&mut self, at: u64, smile: f32) -> [f32; MOUTH.len()] {
+        let mut weights = keyed(&self.timeline.mouth(at + LEAD), self.loudness(), smile);
         if let Some((cut, frozen)) = self.release {
             let t = ((at + PICTURE).saturating_sub(cut) as f32 / RELEASE as f32).min(1.0);
             let t = t * t * (3.0 - 2.0 * t);
@@ -109,13 +88,19 @@ impl LipSync for Face {
         self.timeline.cue(start, phonemes);
     }
 
+    fn hear(&mut self, start: u64, sound: &AudioFrame) {
+        if let Some((start, viseme)) = self.ear.hear(start, sound) {
+            self.timeline.hear(start, start + SAMPLES_PER_FRAME as u64, viseme);
+        }
+    }
+
     fn cut(&mut self, at: u64) {
         self.timeline.cut(at);
         self.release = Some((at, self.shown));
     }
 
     fn picture(&mut self, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
-        self.listen(sound);
+        self.feel(sound);
         self.timeline.forget_before(at);
         let speech = Speech {
             activity: self.activity,
@@ -123,7 +108,7 @@ impl LipSync for Face {
             sentence_end: self.timeline.sentence_end(at),
         };
         let life = idle::life(at, self.seed, speech);
-        let mouth = self.mouth(at, life.smile, sound);
+        let mouth = self.mouth(at, life.smile);
         Arc::new(self.compositor.paint(&rig(&life, mouth)))
     }
 }
@@ -255,17 +240,118 @@ mod tests {
         assert!(rest(&face) > 0.99);
     }
 
+    /// A clip of a voice that the network never heard (`scripts/viseme/clips.py`): its sound, and its phonemes.
+    fn clip(pcm: &[u8], tokens: &str) -> (Vec<AudioFrame>, Vec<Phoneme>) {
+        let mut samples: Vec<i16> = pcm.as_chunks().0.iter().map(|bytes| i16::from_le_bytes(*bytes)).collect();
+        samples.resize(samples.len().next_multiple_of(SAMPLES_PER_FRAME), 0);
+        let phoneme = |line: &str| {
+            let [symbol, start, len] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
+            Phoneme { symbol: symbol.chars().next().unwrap(), start: start.parse().unwrap(), len: len.parse().unwrap() }
+        };
+        (samples.as_chunks().0.iter().map(|s| AudioFrame(*s)).collect(), tokens.lines().map(phoneme).collect())
+    }
+
+    fn english() -> (Vec<AudioFrame>, Vec<Phoneme>) {
+        let pcm = include_bytes!("../../tests/corpus/speech/english.pcm");
+        clip(pcm, include_str!("../../tests/corpus/speech/english.tsv"))
+    }
+
+    fn mandarin() -> (Vec<AudioFrame>, Vec<Phoneme>) {
+        let pcm = include_bytes!("../../tests/corpus/speech/mandarin.pcm");
+        clip(pcm, include_str!("../../tests/corpus/speech/mandarin.tsv"))
+    }
+
+    /// Where the clips begin: a second after the face.
+    const BEGIN: u64 = 16_000;
+
+    /// The mouth while `sound` is played, and for a second before and after; cued if there are `phonemes`, else it has to listen.
+    fn mouths(sound: &[AudioFrame], phonemes: &[Phoneme]) -> Vec<[f32; MOUTH.len()]> {
+        let mut face = Face::new(synthetic::avatar("listens"), 1);
+        face.cue(BEGIN, phonemes);
+        let mut coming = sound.iter().zip((BEGIN..).step_by(SAMPLES_PER_FRAME)).peekable();
+        let end = BEGIN + (sound.len() * SAMPLES_PER_FRAME) as u64;
+        let heard = |at: u64| {
+            let n = at.checked_sub(BEGIN).map(|after| after as usize / SAMPLES_PER_FRAME);
+            n.and_then(|n| sound.get(n)).copied().unwrap_or(AudioFrame::SILENCE)
+        };
+        let picture = |at: u64| {
+            // A third of a second ahead, as the worker does.
+            while let Some((frame, start)) = coming.next_if(|(_, start)| phonemes.is_empty() && *start < at + 5_120) {
+                face.hear(start, frame);
+            }
+            face.picture(at, &[heard(at), heard(at + SAMPLES_PER_FRAME as u64)]);
+            face.shown
+        };
+        (0..end + BEGIN).step_by(PICTURE as usize).map(picture).collect()
+    }
+
+    fn at_rest(mouth: &[f32; MOUTH.len()]) -> f32 {
+        mouth[Viseme::Sil as usize] + mouth[18]
+    }
+
     #[test]
-    fn sound_without_cues_moves_the_mouth_and_silence_shuts_it() {
-        let mut face = Face::new(synthetic::avatar("heard"), 1);
-        for n in 0..10 {
-            face.picture(n * PICTURE, &loud());
+    fn lips_close_for_p_b_and_m_that_are_only_heard() {
+        for (language, (sound, phonemes)) in [("english", english()), ("mandarin", mandarin())] {
+            let mouths = mouths(&sound, &[]);
+            let bilabials: Vec<_> = phonemes.iter().filter(|p| matches!(p.symbol, 'p' | 'b' | 'm')).collect();
+            let closes = |p: &&&Phoneme| {
+                let (start, end) = (BEGIN + u64::from(p.start), BEGIN + u64::from(p.start + p.len));
+                let first = (start - LEAD - PICTURE) / PICTURE;
+                (first..=(end - LEAD + PICTURE) / PICTURE).any(|n| mouths[n as usize][Viseme::PP as usize] > 0.8)
+            };
+            let closed = bilabials.iter().filter(closes).count();
+            assert!(closed * 10 >= bilabials.len() * 7, "{language}: {closed} of {}", bilabials.len());
         }
-        assert!(face.shown[0] + face.shown[18] < 0.6);
-        for n in 10..18 {
-            face.picture(n * PICTURE, &[AudioFrame::SILENCE; 2]);
+    }
+
+    #[test]
+    fn a_mouth_that_listens_opens_when_a_cued_one_does() {
+        // How open the mouth is in each pose; about, since packs differ.
+        let mut open = [0.25_f32; MOUTH.len()];
+        for (pose, how) in [
+            (0, 0.0),
+            (1, 0.0),
+            (2, 0.1),
+            (10, 1.0),
+            (11, 0.6),
+            (12, 0.4),
+            (13, 0.7),
+            (15, 0.5),
+            (16, 0.3),
+            (17, 0.35),
+            (18, 0.0),
+        ] {
+            open[pose] = how;
         }
-        assert!(face.shown[0] + face.shown[18] > 0.99);
+        let opening = |mouth: &[f32; MOUTH.len()]| mouth.iter().zip(open).map(|(weight, how)| weight * how).sum::<f32>();
+        for (language, (sound, phonemes)) in [("english", english()), ("mandarin", mandarin())] {
+            // While it speaks: that both rest before and after proves nothing.
+            let speaks = BEGIN as usize / PICTURE as usize..BEGIN as usize / PICTURE as usize + sound.len() / 2;
+            let heard: Vec<f32> = mouths(&sound, &[])[speaks.clone()].iter().map(opening).collect();
+            let cued: Vec<f32> = mouths(&sound, &phonemes)[speaks].iter().map(opening).collect();
+            let together = correlation(&heard, &cued);
+            assert!(together > 0.6, "{language}: {together}");
+        }
+    }
+
+    fn correlation(a: &[f32], b: &[f32]) -> f32 {
+        let mean = |v: &[f32]| v.iter().sum::<f32>() / v.len() as f32;
+        let (mean_a, mean_b) = (mean(a), mean(b));
+        let product =
+            |x: &[f32], mx: f32, y: &[f32], my: f32| x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum::<f32>();
+        product(a, mean_a, b, mean_b) / (product(a, mean_a, a, mean_a) * product(b, mean_b, b, mean_b)).sqrt()
+    }
+
+    #[test]
+    fn a_mouth_that_listens_rests_in_silence() {
+        let (mut sound, _) = english();
+        let speech = sound.len();
+        sound.resize(speech + 50, AudioFrame::SILENCE);
+        let mouths = mouths(&sound, &[]);
+        assert!(mouths[..20].iter().all(|mouth| at_rest(mouth) > 0.99), "it moves before anything is said");
+        assert!(mouths[25..25 + speech / 2].iter().any(|mouth| at_rest(mouth) < 0.3), "it never opens");
+        let after = 25 + speech / 2 + 8;
+        assert!(mouths[after..].iter().all(|mouth| at_rest(mouth) > 0.99), "it moves after all is said");
     }
 
     #[test]

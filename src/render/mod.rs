@@ -8,6 +8,8 @@ mod catalogue;
 mod composite;
 mod face;
 mod idle;
+mod listen;
+mod mel;
 mod morph;
 mod pixel;
 mod sway;
@@ -48,6 +50,10 @@ pub enum Item {
 pub trait LipSync: Send {
     /// A clause begins: its first sample is played at sample `start` (16 kHz, since the session began).
     fn cue(&mut self, start: u64, phonemes: &[Phoneme]);
+
+    /// Speech of which nobody tells the phonemes: what is played for 20 ms from sample `start`, a third of a second before it
+    /// is if it is there by then.
+    fn hear(&mut self, start: u64, sound: &AudioFrame);
 
     /// The answer was interrupted: forget everything cued at or after sample `at`; the mouth eases shut from there.
     fn cut(&mut self, at: u64);

@@ -1,6 +1,6 @@
 //! What the mouth does when: cued phonemes become weights of mouth poses at any sample.
 //!
-//! In: clauses with their phonemes, some seconds ahead. Out: weights of the visemes at a sample, and where the stress lies.
+//! In: clauses with their phonemes, some seconds ahead, or visemes as they are heard. Out: weights of the visemes at a sample, and where the stress lies.
 //! Each sound rises before it is heard and decays after, overlapping its neighbours (Cohen and Massaro 1993: dominance);
 //! closed lips override all that. No state but the list of what is still to be said; the render thread owns it.
 
@@ -96,7 +96,7 @@ impl Timeline {
                     let from = stress.map_or(from, |(at, _)| at);
                     importance = stress.take().map_or(importance, |(_, level)| level);
                     if !marked {
-                        importance = ((ms(to - from) - LONG_MS.0) / (LONG_MS.1 - LONG_MS.0)).clamp(0.0, 1.0);
+                        importance = stress_of_length(from, to);
                     }
                     self.say(from, to, sound, importance);
                     if sound.vowel {
@@ -105,6 +105,15 @@ impl Timeline {
                 }
             }
         }
+    }
+
+    /// `viseme` is heard from `start` to `end`, right after what was heard before.
+    pub(super) fn hear(&mut self, start: u64, end: u64, viseme: Viseme) {
+        let Some(sound) = viseme.heard() else { return };
+        // What goes on is one sound, which is the bigger the longer it is.
+        let goes_on = self.sounds.pop_back_if(|last| last.viseme == viseme && last.end == start);
+        let start = goes_on.map_or(start, |last| last.start);
+        self.say(start, end, sound, stress_of_length(start, end));
     }
 
     /// Forgets what was to be said from `at` on; what is being said ends there.
@@ -129,12 +138,6 @@ impl Timeline {
     /// The last end of a sentence at or before `at`.
     pub(super) fn sentence_end(&self, at: u64) -> Option<u64> {
         self.ends.iter().rev().find(|end| **end <= at).copied()
-    }
-
-    /// Whether anything is cued within half a second of `at`.
-    pub(super) fn knows(&self, at: u64) -> bool {
-        let around = u64::from(AUDIO_RATE_HZ) / 2;
-        self.near(at.saturating_sub(around), at + around).next().is_some()
     }
 
     /// How much the moment at `at` is stressed, 0 to 1; swells and fades over a quarter of a second.
@@ -254,6 +257,11 @@ impl Cued {
         let until_end = (self.end as i64 - at as i64) as f32 / SAMPLES_PER_MS;
         smooth((since_start + rise.0) / (rise.0 + rise.1)) * smooth((until_end + fall.1) / (fall.0 + fall.1))
     }
+}
+
+/// How stressed a vowel is, as far as its length tells, 0 to 1.
+fn stress_of_length(start: u64, end: u64) -> f32 {
+    ((ms(end - start) - LONG_MS.0) / (LONG_MS.1 - LONG_MS.0)).clamp(0.0, 1.0)
 }
 
 const SAMPLES_PER_MS: f32 = AUDIO_RATE_HZ as f32 / 1_000.0;

@@ -24,7 +24,40 @@ pub(super) enum Viseme {
 }
 
 /// How many there are.
-pub(super) const VISEMES: usize = 15;
+pub(super) const VISEMES: usize = Viseme::ALL.len();
+
+impl Viseme {
+    /// All, in their order.
+    pub(super) const ALL: [Self; 15] = {
+        use Viseme::{Aa, CH, DD, E, FF, Ih, KK, NN, Oh, Ou, PP, RR, SS, Sil, TH};
+        [Sil, PP, FF, TH, DD, KK, CH, SS, NN, RR, Aa, E, Ih, Oh, Ou]
+    };
+
+    /// How it is made where only the viseme is known: as its commonest phoneme is. `None`: the mouth rests.
+    pub(super) fn heard(self) -> Option<Sound> {
+        let symbol = match self {
+            Self::Sil => return None,
+            Self::PP => 'm',
+            Self::FF => 'f',
+            Self::TH => 'ð',
+            Self::DD => 't',
+            Self::KK => 'k',
+            Self::CH => 'ʃ',
+            Self::SS => 's',
+            Self::NN => 'n',
+            Self::RR => 'ɹ',
+            Self::Aa => 'a',
+            Self::E => 'ɛ',
+            Self::Ih => 'ɪ',
+            Self::Oh => 'ɔ',
+            Self::Ou => 'u',
+        };
+        match Symbol::of(symbol) {
+            Symbol::Sound(sound) => Some(sound),
+            _ => None,
+        }
+    }
+}
 
 /// What a symbol is to the mouth.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,6 +165,24 @@ mod tests {
         }
         for c in " .,!?;:—…\"()“”。，\0".chars() {
             assert_eq!(Symbol::of(c), Symbol::Pause, "{c:?}");
+        }
+    }
+
+    #[test]
+    fn the_network_was_trained_on_this_table() {
+        let table: serde_json::Value = serde_json::from_str(include_str!("../../scripts/viseme/visemes.json")).unwrap();
+        let names: Vec<String> = Viseme::ALL.iter().map(|v| format!("{v:?}")).collect();
+        assert_eq!(table["visemes"], serde_json::json!(names));
+        for (symbol, pair) in table["symbols"].as_object().unwrap() {
+            let Symbol::Sound(sound) = Symbol::of(symbol.chars().next().unwrap()) else { panic!("{symbol} is no sound") };
+            assert_eq!(*pair, serde_json::json!([format!("{:?}", sound.from), format!("{:?}", sound.to)]), "{symbol}");
+        }
+    }
+
+    #[test]
+    fn what_is_heard_is_made_as_its_own_viseme() {
+        for viseme in Viseme::ALL {
+            assert_eq!(viseme.heard().map_or(Viseme::Sil, |sound| sound.to), viseme);
         }
     }
 

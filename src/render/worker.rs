@@ -1,10 +1,12 @@
 //! One step of rendering: two frames of sound become one slice. No clock, no sleep.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use super::listen::LATER;
 use super::{Item, LipSync};
 use crate::media::{AudioFrame, AvSlice, Mark, SAMPLES_PER_FRAME, TurnId};
 
@@ -24,6 +26,11 @@ impl CurrentTurn {
     }
 }
 
+/// How far ahead of its picture sound is told to the face, in frames of 20 ms: the ear judges 80 ms later, lips round 120 ms
+/// before a sound, the mouth is shown 80 ms early, and a picture takes 40. A voice that is no faster than it is heard gives
+/// less, and has a mouth that follows it.
+const AHEAD: usize = 16;
+
 /// Owns the face of one session.
 pub struct Worker {
     face: Box<dyn LipSync>,
@@ -34,6 +41,16 @@ pub struct Worker {
     waits_for_speech: bool,
     at: u64,
     speaking: Option<TurnId>,
+    /// What is told to the face but not yet played, in order. Nothing follows an end: the next answer's time is not known.
+    ahead: VecDeque<Ahead>,
+    /// Whether the voice told the phonemes of the clause that was fetched last, and its answer goes on.
+    cued: bool,
+}
+
+struct Ahead {
+    turn: TurnId,
+    item: Item,
+    cued: bool,
 }
 
 impl Worker {
@@ -45,17 +62,22 @@ impl Worker {
         current: CurrentTurn,
         waits_for_speech: bool,
     ) -> Self {
-        Self { face, faces, speech, current, waits_for_speech, at: 0, speaking: None }
+        let ahead = VecDeque::new();
+        Self { face, faces, speech, current, waits_for_speech, at: 0, speaking: None, ahead, cued: false }
     }
 
     /// The next 40 ms; `None` when no more speech can come.
     pub fn step(&mut self) -> Option<AvSlice> {
         if let Ok(face) = self.faces.try_recv() {
             self.face = face;
+            self.tell_again();
         }
-        if self.speaking.is_some_and(|turn| self.current.is_stale(turn)) {
+        let stale = |turn: TurnId| self.current.is_stale(turn);
+        if self.speaking.is_some_and(stale) || self.ahead.iter().any(|next| stale(next.turn)) {
+            self.speaking = self.speaking.filter(|turn| !stale(*turn));
+            self.ahead.retain(|next| !self.current.is_stale(next.turn));
             self.face.cut(self.at);
-            self.speaking = None;
+            self.tell_again();
         }
         let mut audio = [AudioFrame::SILENCE; 2];
         let mut marks = Vec::new();
@@ -75,14 +97,9 @@ impl Worker {
 
     fn next_frame(&mut self, at: u64, marks: &mut Vec<(TurnId, Mark)>) -> Next {
         loop {
-            let received = if self.waits_for_speech {
-                self.speech.recv().map_err(|_| Next::Closed)
-            } else {
-                self.speech.try_recv().map_err(|e| if e.is_empty() { Next::Nothing } else { Next::Closed })
-            };
-            let (turn, item) = match received {
-                Ok(received) => received,
-                Err(nothing) => return nothing,
+            let open = self.look_ahead(at);
+            let Some(Ahead { turn, item, .. }) = self.ahead.pop_front() else {
+                return if open { Next::Nothing } else { Next::Closed };
             };
             if self.current.is_stale(turn) {
                 continue;
@@ -92,10 +109,7 @@ impl Worker {
                 marks.push((turn, Mark::TurnStarted));
             }
             match item {
-                Item::Clause { text, words, phonemes } => {
-                    self.face.cue(at, &phonemes);
-                    marks.push((turn, Mark::Clause { text, words }));
-                }
+                Item::Clause { text, words, .. } => marks.push((turn, Mark::Clause { text, words })),
                 Item::Audio(frame) => return Next::Frame(turn, frame),
                 Item::End => {
                     self.speaking = None;
@@ -103,6 +117,58 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Fetches what is played from sample `at` on and tells the face. False if no more can come.
+    fn look_ahead(&mut self, at: u64) -> bool {
+        let mut frames = self.ahead.iter().filter(|next| matches!(next.item, Item::Audio(_))).count();
+        while frames < AHEAD && !self.ahead.back().is_some_and(|last| matches!(last.item, Item::End)) {
+            let received = if self.waits_for_speech {
+                self.speech.recv().map_err(|_| false)
+            } else {
+                self.speech.try_recv().map_err(|e| e.is_empty())
+            };
+            let (turn, item) = match received {
+                Ok(received) => received,
+                Err(open) => return open,
+            };
+            if self.current.is_stale(turn) {
+                continue;
+            }
+            if let Item::Clause { phonemes, .. } = &item {
+                self.cued = !phonemes.is_empty();
+            }
+            let next = Ahead { turn, item, cued: self.cued };
+            tell(&mut *self.face, at + (frames * SAMPLES_PER_FRAME) as u64, &next);
+            frames += usize::from(matches!(next.item, Item::Audio(_)));
+            // Sound before the next answer's first clause is nobody's who tells.
+            self.cued &= !matches!(next.item, Item::End);
+            self.ahead.push_back(next);
+        }
+        true
+    }
+
+    /// Tells the face what it does not know, or what is played sooner than it was told.
+    fn tell_again(&mut self) {
+        let mut at = self.at;
+        for next in &self.ahead {
+            tell(&mut *self.face, at, next);
+            if matches!(next.item, Item::Audio(_)) {
+                at += SAMPLES_PER_FRAME as u64;
+            }
+        }
+    }
+}
+
+fn tell(face: &mut dyn LipSync, at: u64, next: &Ahead) {
+    match &next.item {
+        Item::Clause { phonemes, .. } => face.cue(at, phonemes),
+        Item::Audio(frame) if !next.cued => face.hear(at, frame),
+        // The last sounds, too, are judged by what follows.
+        Item::End if !next.cued => {
+            (0..LATER).for_each(|n| face.hear(at + (n * SAMPLES_PER_FRAME) as u64, &AudioFrame::SILENCE));
+        }
+        Item::Audio(_) | Item::End => {}
     }
 }
 
@@ -123,12 +189,16 @@ mod tests {
     #[derive(Default)]
     struct Notes {
         cues: Vec<u64>,
+        heard: Vec<u64>,
         cuts: Vec<u64>,
     }
     struct Face(Arc<std::sync::Mutex<Notes>>);
     impl LipSync for Face {
         fn cue(&mut self, start: u64, _: &[Phoneme]) {
             self.0.lock().unwrap().cues.push(start);
+        }
+        fn hear(&mut self, start: u64, _: &AudioFrame) {
+            self.0.lock().unwrap().heard.push(start);
         }
         fn cut(&mut self, at: u64) {
             self.0.lock().unwrap().cuts.push(at);
@@ -171,6 +241,54 @@ mod tests {
         assert_eq!(slice.turn, Some(TurnId(1)));
         assert_eq!(slice.audio[0].0[0], 5);
         assert_eq!(slice.marks[0], (TurnId(1), Mark::TurnStarted));
+    }
+
+    #[test]
+    fn speech_without_phonemes_is_heard_a_third_of_a_second_ahead_and_no_other() {
+        let (mut worker, speech, _, notes) = worker();
+        speech.send((TurnId(1), clause("untold"))).unwrap();
+        for _ in 0..20 {
+            speech.send((TurnId(1), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME])))).unwrap();
+        }
+        worker.step();
+        // One more than is ahead: the second half of the picture was fetched when the first was played.
+        let ahead: Vec<u64> = (0..=AHEAD as u64).map(|n| n * 320).collect();
+        assert_eq!(notes.lock().unwrap().heard, ahead);
+        let phonemes = vec![Phoneme { symbol: 'a', start: 0, len: 640 }];
+        speech.send((TurnId(1), Item::Clause { text: "told".into(), words: vec![], phonemes })).unwrap();
+        speech.send((TurnId(1), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME])))).unwrap();
+        for _ in 0..11 {
+            worker.step();
+        }
+        assert_eq!(notes.lock().unwrap().heard.last(), Some(&(19 * 320)));
+        assert_eq!(notes.lock().unwrap().cues, [0, 20 * 320]);
+    }
+
+    #[test]
+    fn the_silence_after_the_last_sound_is_heard_too() {
+        let (mut worker, speech, _, notes) = worker();
+        speech.send((TurnId(1), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME])))).unwrap();
+        speech.send((TurnId(1), Item::End)).unwrap();
+        worker.step();
+        assert_eq!(notes.lock().unwrap().heard, [0, 320, 640, 960, 1_280]);
+    }
+
+    #[test]
+    fn what_follows_an_interrupted_turn_is_told_again_when_it_is_played_sooner() {
+        let (mut worker, speech, current, notes) = worker();
+        for (turn, frames) in [(TurnId(1), 6), (TurnId(2), 4)] {
+            speech.send((turn, clause("short"))).unwrap();
+            for _ in 0..frames {
+                speech.send((turn, Item::Audio(AudioFrame([9; SAMPLES_PER_FRAME])))).unwrap();
+            }
+        }
+        worker.step();
+        assert_eq!(notes.lock().unwrap().cues, [0, 6 * 320]);
+        current.advance_to(TurnId(2));
+        assert_eq!(worker.step().unwrap().turn, Some(TurnId(2)));
+        assert_eq!(notes.lock().unwrap().cuts, [640]);
+        assert_eq!(notes.lock().unwrap().cues, [0, 6 * 320, 640]);
+        assert_eq!(notes.lock().unwrap().heard[10..14], [640, 960, 1_280, 1_600]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::conversation::Command;
 use crate::llm::tools::{BuiltIn, Spec};
 use crate::llm::{Tool, Toolbox};
 use crate::media::TurnId;
-use crate::render::Catalogue;
+use crate::render::{Catalogue, Character};
 
 /// Those that `configured` asks for.
 pub(super) fn built_in(
@@ -40,7 +40,7 @@ struct SwitchAvatar {
 
 impl SwitchAvatar {
     fn new(session: Arc<Session>, catalogue: Arc<Catalogue>) -> Self {
-        let ids: Vec<&str> = catalogue.usable().map(|character| character.id()).collect();
+        let ids: Vec<&str> = catalogue.usable().map(Character::id).collect();
         let id = json!({"type": "string", "enum": ids});
         let spec = Spec {
             name: "switch_avatar".into(),

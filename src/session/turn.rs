@@ -86,8 +86,14 @@ impl TurnError {
 /// Says `utterance`. Returns when all of it is queued, which is up to 2 s before all of it is heard. Whatever
 /// happens, the turn's [`Item::End`] is queued; after a failure a recorded line that says so comes before it.
 pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> Result<(), TurnError> {
-    let said = say(&speaker, utterance, minds).await;
-    if let Err(TurnError::Chat(_) | TurnError::Voice(_)) = said {
+    let (voiced, said) = say(&speaker, utterance, minds).await;
+    let apologises = match &said {
+        Err(TurnError::Chat(_)) => true,
+        // Where a clause was lost between others, what was said stands for itself.
+        Err(TurnError::Voice(_)) => !voiced,
+        _ => false,
+    };
+    if apologises {
         metrics::fallback_spoken();
         let line = stream::once(async { Ok(fallback::speech()) });
         let _ = speak(&speaker, fallback::TEXT, line.boxed(), None).await;
@@ -96,7 +102,8 @@ pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> R
     said
 }
 
-async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> Result<(), TurnError> {
+/// Whether anything was voiced, and whether all was well.
+async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> (bool, Result<(), TurnError>) {
     let began = Instant::now();
     let (clauses_tx, mut clauses) = mpsc::channel(CLAUSE_QUEUE);
     let mut writer = Writer { splitter: SentenceSplitter::new(), clauses: clauses_tx, began: Some(began) };
@@ -112,18 +119,26 @@ async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> Result<()
     // It owns the clauses: if the voice fails, the model is not kept waiting for it.
     let speaking = async move {
         let mut speakable = Speakable::default();
-        let mut voiced = false;
+        let (mut voiced, mut failed) = (false, None);
         while let Some(clause) = clauses.recv().await {
             let said = speakable.clause(&clause);
-            let spoken = speak(speaker, &clause, voice.speak(said), (!voiced).then_some(began)).await?;
-            voiced |= spoken;
+            let speech = voice.speak(said);
+            let (heard, spoken) = speak(speaker, &clause, speech, (!voiced).then_some(began)).await;
+            voiced |= heard;
+            // The next clause may succeed, so a failure is told at the end.
+            failed = failed.or(spoken.err());
         }
-        Ok::<bool, TurnError>(voiced)
+        (voiced, failed)
     };
     // Both at once: the first clause is spoken while the model writes the second.
-    let (written, voiced) = tokio::join!(writing, speaking);
-    written?;
-    if voiced? { Ok(()) } else { Err(TurnError::Nothing) }
+    let (written, (voiced, failed)) = tokio::join!(writing, speaking);
+    let said = match (written, failed) {
+        (Err(error), _) => Err(error),
+        (Ok(()), Some(error)) => Err(error.into()),
+        (Ok(()), None) if voiced => Ok(()),
+        (Ok(()), None) => Err(TurnError::Nothing),
+    };
+    (voiced, said)
 }
 
 /// Has `model` answer. What it wants done is done, and told to it, until it has nothing left to ask.
@@ -193,21 +208,28 @@ impl Writer {
     }
 }
 
-/// Queues one clause as its speech comes. True if there was sound in it.
+/// Queues one clause as its speech comes, and its text even if no speech does. True if there was sound in it.
 async fn speak(
     speaker: &Speaker,
     text: &str,
     mut speech: BoxStream<'static, Result<Speech, tts::Error>>,
     began: Option<Instant>,
-) -> Result<bool, TurnError> {
+) -> (bool, Result<(), tts::Error>) {
     let mut pieces = Framer::default();
     let mut voiced = false;
+    let mut spoken = Ok(());
     while let Some(piece) = speech.next().await {
-        let Speech { pcm, phonemes, words } = piece?;
+        let Speech { pcm, phonemes, words } = match piece {
+            Ok(speech) => speech,
+            Err(error) => {
+                spoken = Err(error);
+                break;
+            }
+        };
         if !voiced && let Some(began) = began {
             metrics::turn_stage("tts", began.elapsed());
         }
-        if !voiced || !phonemes.is_empty() {
+        if !voiced || !phonemes.is_empty() || !words.is_empty() {
             let text = caption(text, &words, voiced);
             speaker.say(Item::Clause { text, words, phonemes }).await;
         }
@@ -219,7 +241,10 @@ async fn speak(
     if let Some(frame) = pieces.finish() {
         speaker.say(Item::Audio(frame)).await;
     }
-    Ok(voiced)
+    if spoken.is_err() && !voiced {
+        speaker.say(Item::Clause { text: text.to_owned(), words: Vec::new(), phonemes: Vec::new() }).await;
+    }
+    (voiced, spoken)
 }
 
 /// What is written while a piece of a clause is heard: the clause itself if this is all of it, else the piece's own
@@ -232,8 +257,9 @@ fn caption(clause: &str, words: &[Word], later: bool) -> String {
     if joined.trim_end() == clause.trim_end() {
         return clause.to_owned();
     }
-    // What the voice was given has lost its markdown, and with it the space before the next clause.
-    if joined.ends_with(char::is_whitespace) { joined } else { joined + " " }
+    // What the voice was given has lost its markdown, and with it the space before the next clause. From U+2E80 on
+    // scripts write without spaces.
+    if joined.ends_with(|c: char| c.is_whitespace() || c >= '\u{2e80}') { joined } else { joined + " " }
 }
 
 /// Cuts sound of any length into 20 ms frames without losing a sample.
@@ -276,6 +302,58 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::{Mark, Phoneme, VideoFrame};
+    use crate::render::LipSync;
+    use crate::track::{Bitrate, Setup, Throttle};
+
+    /// A face that does nothing.
+    struct Still(Arc<VideoFrame>);
+
+    impl LipSync for Still {
+        fn cue(&mut self, _: u64, _: &[Phoneme]) {}
+
+        fn hear(&mut self, _: u64, _: &AudioFrame) {}
+
+        fn cut(&mut self, _: u64) {}
+
+        fn picture(&mut self, _: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+            Arc::clone(&self.0)
+        }
+    }
+
+    /// Fails at each clause that it was told to fail at.
+    struct Hoarse(&'static str);
+
+    impl TextToSpeech for Hoarse {
+        fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, tts::Error>> {
+            let said = Ok(Speech { pcm: vec![9; 1_000], ..Speech::default() });
+            let speech = if clause.contains(self.0) { Err(tts::Error::Panicked) } else { said };
+            stream::once(async { speech }).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clause_that_cannot_be_said_is_shown_and_the_next_one_is_said() {
+        let (played_tx, mut played) = mpsc::channel(100);
+        let bitrate = Bitrate { min: 100_000, start: 100_000, max: 100_000 };
+        let face = Box::new(Still(Arc::new(VideoFrame::black(64, 64))));
+        let setup = Setup { name: "hoarse".into(), face, throttle: Throttle::Off, bitrate };
+        let (player, ended) = HumanPlayer::start(setup, played_tx).unwrap();
+        let chat = llm::build(&llm::Config::default()).unwrap();
+        let tools = Arc::new(Toolbox::new(&llm::Config::default().tools).unwrap());
+        let minds = Minds { chat, voice: Arc::new(Hoarse("never")), tools };
+        let text = "This is never said aloud. But this one is said.".to_owned();
+        let said = run(Arc::new(Speaker::new(Arc::new(player), TurnId(1))), Utterance::Echo(text), minds).await;
+        assert!(matches!(said, Err(TurnError::Voice(tts::Error::Panicked))), "{said:?}");
+        let _ = ended.await;
+        let mut shown = String::new();
+        while let Some(played) = played.recv().await {
+            if let Mark::Clause { text, .. } = played.mark {
+                shown.push_str(&text);
+            }
+        }
+        assert_eq!(shown, "This is never said aloud. But this one is said.");
+    }
 
     #[test]
     fn a_caption_is_what_its_words_join_to() {
@@ -285,8 +363,44 @@ mod tests {
         assert_eq!(caption("Hello there. ", &words("Hello there."), false), "Hello there. ");
         assert_eq!(caption("**Hello** there.", &words("Hello there."), false), "Hello there. ");
         assert_eq!(caption("one two three four", &words("three four"), true), "three four ");
+        assert_eq!(caption("你好，世界。", &words("你好，"), false), "你好，");
         assert_eq!(caption("untimed", &[], false), "untimed");
         assert_eq!(caption("untimed", &[], true), "");
+    }
+
+    /// A model that says something, then asks for a tool, each time that it may.
+    struct Eager(std::sync::Mutex<Vec<Prompt>>);
+
+    impl ChatModel for Eager {
+        fn reply(&self, prompt: Prompt) -> BoxStream<'static, Result<Delta, llm::Error>> {
+            let round = self.0.lock().unwrap().len();
+            let text = if prompt.must_answer { "The end.".to_owned() } else { format!("Try {round}.") };
+            let call = Call { id: format!("call_{round}"), name: "none".into(), arguments: String::new() };
+            let more = (!prompt.must_answer).then_some(Ok(Delta::Call(call)));
+            self.0.lock().unwrap().push(prompt);
+            stream::iter(std::iter::once(Ok(Delta::Text(text))).chain(more)).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_model_that_only_asks_for_tools_has_to_answer_in_the_end() {
+        let (clauses, mut said) = mpsc::channel(10);
+        let mut writer = Writer { splitter: SentenceSplitter::new(), clauses, began: None };
+        let model = Eager(std::sync::Mutex::default());
+        let chat = Chat { messages: vec![Message::User("Well?".into())], tools: vec![], max_rounds: 2 };
+        answer(&model, chat, &mut writer).await.unwrap();
+        writer.flush().await;
+        drop(writer);
+        let prompts = model.0.into_inner().unwrap();
+        assert_eq!(prompts.iter().map(|prompt| prompt.must_answer).collect::<Vec<_>>(), [false, false, true]);
+        // One reply and one result a round, and the failure is told.
+        let Message::Tool { call, text } = &prompts[2].messages[4] else { panic!("{:?}", prompts[2]) };
+        assert!(call == "call_1" && text.contains("no such tool"), "{text}");
+        let mut heard = String::new();
+        while let Some(clause) = said.recv().await {
+            heard.push_str(&clause);
+        }
+        assert_eq!(heard, "Try 0. Try 1. The end.", "what was said before a call is a clause of its own");
     }
 
     proptest! {

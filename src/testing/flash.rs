@@ -31,6 +31,8 @@ impl Default for Flash {
 impl LipSync for Flash {
     fn cue(&mut self, _: u64, _: &[Phoneme]) {}
 
+    fn hear(&mut self, _: u64, _: &AudioFrame) {}
+
     fn cut(&mut self, _: u64) {}
 
     fn picture(&mut self, _: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {

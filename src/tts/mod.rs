@@ -1,19 +1,47 @@
 //! Voices: a clause of text becomes sound, with the times of its phonemes and words.
 //!
 //! In: one clause, as the splitter cut it and `speakable` cleaned it. Out: a stream of [`Speech`]
-//! pieces. Inference runs on blocking threads; the stream is polled on the async runtime.
+//! pieces. Inference runs on blocking threads; the stream is polled on the async runtime. `hibari` is a voice of this
+//! machine; the others ask a service on the network, one file each, and stand in a [`chain::Chain`], which retries, falls
+//! over to the next voice and keeps time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
-use serde::{Deserialize, Serialize};
 
 use crate::media::Speech;
+use auto::Auto;
+use chain::{Chain, Link};
+use remote::Remote;
 
+mod auto;
+mod azure;
+mod chain;
+mod config;
+mod cosyvoice;
+mod dashscope;
+mod doubao;
+mod edge;
+mod embedded;
+mod f5;
+mod fish;
+mod gpt_sovits;
 mod hibari;
+mod indextts2;
+mod kokoro;
+mod mandarin;
+mod net;
+mod openai;
+mod remote;
+mod tencent;
+mod timing;
+mod xtts;
 
+pub use config::{Config, Limit, Provider, Providers, Timeouts};
 pub use hibari::Hibari;
+pub use kokoro::{Kokoro, voices};
+pub use net::Fault;
 
 /// Turns a clause into speech.
 pub trait TextToSpeech: Send + Sync {
@@ -28,6 +56,14 @@ pub enum Error {
     /// The models in `models_dir` are missing or damaged.
     #[error(transparent)]
     Model(#[from] crate::models::Error),
+    /// No voice of that name is installed.
+    #[error("tts.kokoro.voice \"{name}\" is none of {}", known.join(", "))]
+    NoVoice {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// A model file is there and whole, but the engine does not take it.
     #[error("loading {path}")]
     Load {
@@ -52,38 +88,118 @@ pub enum Error {
     /// The sound could not be brought to 16 kHz.
     #[error(transparent)]
     Resample(#[from] crate::media::ResampleError),
+    /// A service on the network failed.
+    #[error("{voice}: {fault}")]
+    Network {
+        /// Its name in the configuration.
+        voice: &'static str,
+        /// How; a part of the message, so not its source, too.
+        fault: Fault,
+    },
+    /// A key of the configuration has no value that a voice can work with.
+    #[error("{key}: {problem}")]
+    Setting {
+        /// Which key.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl Error {
     /// Whether the same clause may succeed at another try or by another voice of a chain.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Run { .. } | Self::Panicked)
+        match self {
+            Self::Network { fault, .. } => fault.is_retryable(),
+            _ => matches!(self, Self::Run { .. } | Self::Panicked),
+        }
+    }
+
+    /// What a service on the network failed at.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Network { fault, .. } => Some(fault),
+            _ => None,
+        }
     }
 }
 
-/// Which voice speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// The best embedded voice that is installed.
-    #[default]
-    Auto,
-    /// English, embedded, 7.9 MB, about 50 ms a sentence.
-    Hibari,
-}
-
-/// The `tts:` section.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Which voice speaks.
-    pub provider: Provider,
-}
-
-/// Loads the voice that `config` names from the files under `models_dir` and warms it up.
-/// Takes some hundred milliseconds: call it from a blocking thread.
+/// Loads the voices that `config` names, from the files under `models_dir` or by their addresses; warms up those of this
+/// machine. Takes some hundred milliseconds: call it from a blocking thread. No service is asked anything yet.
 pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>, Error> {
-    match config.provider {
-        Provider::Auto | Provider::Hibari => Ok(Arc::new(Hibari::load(models_dir)?)),
+    if let [only] = config.provider.0[..]
+        && let Some((_, voice)) = embedded_voice(only, config, models_dir)?
+    {
+        return Ok(voice);
     }
+    let links = config.provider.0.iter().map(|provider| link(*provider, config, models_dir));
+    Ok(Arc::new(Chain::new(links.collect::<Result<_, _>>()?, config.timeouts)))
+}
+
+/// Whether the settings of the services that `config` names can work. Reads recordings, asks nobody.
+pub fn check(config: &Config) -> Result<(), Error> {
+    config.provider.0.iter().try_for_each(|provider| service(*provider, config).map(|_| ()))
+}
+
+/// One voice of a chain.
+fn link(provider: Provider, config: &Config, models_dir: &Path) -> Result<Link, Error> {
+    if let Some((name, voice)) = embedded_voice(provider, config, models_dir)? {
+        return Ok(Link::new(name, voice, false));
+    }
+    Ok(service(provider, config)?.expect("what is not embedded is a service"))
+}
+
+/// A voice of this machine, and its name; `None` for a service on the network.
+fn embedded_voice(
+    provider: Provider,
+    config: &Config,
+    models_dir: &Path,
+) -> Result<Option<(&'static str, Arc<dyn TextToSpeech>)>, Error> {
+    Ok(match provider {
+        Provider::Auto => {
+            let english = Hibari::load(models_dir)?;
+            Some(("auto", Arc::new(Auto::new(english, models_dir.into(), config.kokoro.clone()))))
+        }
+        Provider::Hibari => Some(("hibari", Arc::new(Hibari::load(models_dir)?))),
+        Provider::Kokoro => {
+            let english = Hibari::load(models_dir)?;
+            Some(("kokoro", Arc::new(Kokoro::load(models_dir, &config.kokoro, english.phonemizer())?)))
+        }
+        _ => None,
+    })
+}
+
+/// A service on the network; `None` for a voice of this machine.
+fn service(provider: Provider, config: &Config) -> Result<Option<Link>, Error> {
+    let limits = &config.timeouts;
+    Ok(Some(match provider {
+        Provider::Auto | Provider::Hibari | Provider::Kokoro => return Ok(None),
+        Provider::Edge => remote("edge", edge::Edge::new(&config.edge, limits)?),
+        Provider::Openai => remote("openai", openai::OpenAi::new(&config.openai, limits)?),
+        Provider::Dashscope => remote("dashscope", dashscope::DashScope::new(&config.dashscope, limits)?),
+        Provider::GptSovits => remote("gpt_sovits", gpt_sovits::GptSovits::new(&config.gpt_sovits, limits)?),
+        Provider::Cosyvoice => remote("cosyvoice", cosyvoice::CosyVoice::new(&config.cosyvoice, limits)?),
+        Provider::Fish => remote("fish", fish::Fish::new(&config.fish, limits)?),
+        Provider::Xtts => remote("xtts", xtts::Xtts::new(&config.xtts, limits)?),
+        Provider::F5 => remote("f5", f5::F5::new(&config.f5, limits)?),
+        Provider::Indextts2 => remote("indextts2", indextts2::IndexTts2::new(&config.indextts2, limits)?),
+        Provider::Tencent => remote("tencent", tencent::Tencent::new(&config.tencent, limits)?),
+        Provider::Doubao => remote("doubao", doubao::Doubao::new(&config.doubao, limits)?),
+        Provider::Azure => remote("azure", azure::Azure::new(&config.azure, limits)?),
+    }))
+}
+
+fn remote(name: &'static str, service: impl remote::Service + 'static) -> Link {
+    Link::new(name, Arc::new(Remote::new(name, service)), true)
+}
+
+/// The value of a key that a service does not work without.
+fn required<'a>(key: &'static str, value: Option<&'a str>) -> Result<&'a str, Error> {
+    value.filter(|value| !value.is_empty()).ok_or_else(|| Error::Setting { key, problem: "is missing".into() })
+}
+
+/// A speed that services take.
+fn speed(key: &'static str, speed: f32) -> Result<f32, Error> {
+    let problem = || format!("{speed} is not a speed from 0.25 to 4");
+    (0.25..=4.0).contains(&speed).then_some(speed).ok_or_else(|| Error::Setting { key, problem: problem() })
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::{Request, lock, reply};
 
 #[derive(Default)]
-pub struct Mcp {
+pub(crate) struct Mcp {
     /// The session that is open, and whether it is ready.
     session: Mutex<Option<(String, bool)>>,
     sessions: AtomicU32,
@@ -19,12 +19,12 @@ pub struct Mcp {
 
 impl Mcp {
     /// As a server that was started again does.
-    pub fn forget_session(&self) {
+    pub(crate) fn forget_session(&self) {
         *lock(&self.session) = None;
     }
 
     /// What it was asked to do.
-    pub fn calls(&self) -> Vec<Value> {
+    pub(crate) fn calls(&self) -> Vec<Value> {
         lock(&self.calls).clone()
     }
 

@@ -17,13 +17,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 /// What it accepts.
-pub const KEY: &str = "sk-test";
-pub const MODEL: &str = "test-model";
+pub(crate) const KEY: &str = "sk-test";
+pub(crate) const MODEL: &str = "test-model";
 /// What the web service wants to see.
-pub const WEATHER_KEY: &str = "wk-test";
+pub(crate) const WEATHER_KEY: &str = "wk-test";
 
 /// What it does with a request that is right.
-pub enum Act {
+#[derive(Clone)]
+pub(crate) enum Act {
     /// Answers with this text, a few characters at a time.
     Say(&'static str),
     /// Asks for a tool: name and arguments.
@@ -43,7 +44,8 @@ pub enum Act {
 }
 
 /// How a raw reply goes on.
-pub enum Then {
+#[derive(Clone)]
+pub(crate) enum Then {
     /// Closes, as a server that dies between two events.
     Close,
     /// Resets the connection.
@@ -58,8 +60,8 @@ pub enum Then {
 
 /// One running stand-in; it goes with the test's runtime.
 #[derive(Clone)]
-pub struct Standin {
-    pub origin: String,
+pub(crate) struct Standin {
+    pub(crate) origin: String,
     inner: Arc<Inner>,
 }
 
@@ -78,7 +80,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Standin {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a port");
         let origin = format!("http://{}", listener.local_addr().expect("it is bound"));
         let inner = Arc::new(Inner {
@@ -99,30 +101,35 @@ impl Standin {
         standin
     }
 
-    pub fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("{}/v1", self.origin)
     }
 
     /// Queues what to do with the next requests. With nothing queued it says "Well."
-    pub fn will(&self, acts: impl IntoIterator<Item = Act>) {
+    pub(crate) fn will(&self, acts: impl IntoIterator<Item = Act>) {
         lock(&self.inner.acts).extend(acts);
     }
 
+    /// Forgets what is queued.
+    pub(crate) fn forget(&self) {
+        lock(&self.inner.acts).clear();
+    }
+
     /// The bodies of all requests that were right so far.
-    pub fn requests(&self) -> Vec<Value> {
+    pub(crate) fn requests(&self) -> Vec<Value> {
         lock(&self.inner.requests).clone()
     }
 
-    pub fn faults(&self) -> Vec<String> {
+    pub(crate) fn faults(&self) -> Vec<String> {
         lock(&self.inner.faults).clone()
     }
 
-    pub fn mcp(&self) -> &mcp::Mcp {
+    pub(crate) fn mcp(&self) -> &mcp::Mcp {
         &self.inner.mcp
     }
 
     /// How long it took until `count` clients have hung up; at most `limit`.
-    pub async fn hung_up(&self, count: u32, limit: Duration) -> Option<Duration> {
+    pub(crate) async fn hung_up(&self, count: u32, limit: Duration) -> Option<Duration> {
         let began = Instant::now();
         let mut hung_up = self.inner.hung_up.subscribe();
         let waited = timeout(limit, hung_up.wait_for(|n| *n >= count)).await;
@@ -198,34 +205,42 @@ impl Standin {
 
     async fn go_on(&self, socket: &mut TcpStream, then: Then) {
         let (mut reading, mut writing) = socket.split();
+        // True if the client left.
         let doing = async {
             match then {
-                Then::Close => return,
+                Then::Close => return false,
                 Then::Reset => {}
                 Then::Hang => std::future::pending().await,
                 Then::Drip(bytes) => {
                     for byte in bytes {
                         sleep(Duration::from_millis(100)).await;
                         if writing.write_all(&[byte]).await.is_err() {
-                            return;
+                            return true;
                         }
                     }
                 }
-                Then::Repeat(bytes) => while writing.write_all(&bytes).await.is_ok() {},
+                Then::Repeat(bytes) => {
+                    while writing.write_all(&bytes).await.is_ok() {}
+                    return true;
+                }
             }
-            let _ = socket2::SockRef::from(&*writing.as_ref()).set_linger(Some(Duration::ZERO));
+            let _ = socket2::SockRef::from(writing.as_ref()).set_linger(Some(Duration::ZERO));
+            false
         };
         let mut byte = [0];
-        tokio::select! {
-            () = doing => {}
-            // A client sends nothing while it is answered: whatever can be read is its leaving.
-            _ = reading.read(&mut byte) => self.inner.hung_up.send_modify(|count| *count += 1),
+        let left = tokio::select! {
+            left = doing => left,
+            // It sends nothing while it is answered: whatever can be read is its leaving.
+            _ = reading.read(&mut byte) => true,
+        };
+        if left {
+            self.inner.hung_up.send_modify(|count| *count += 1);
         }
     }
 }
 
 /// One request, read whole.
-pub struct Request {
+pub(crate) struct Request {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
@@ -286,7 +301,7 @@ async fn stream(socket: &mut TcpStream, events: &[Value]) -> bool {
 }
 
 /// A piece of an answer, as `OpenAI` sends it.
-pub fn chunk(delta: &Value, finish_reason: Option<&str>) -> Value {
+pub(crate) fn chunk(delta: &Value, finish_reason: Option<&str>) -> Value {
     json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "system_fingerprint": null,
         "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}], "usage": null})
 }

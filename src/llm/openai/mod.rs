@@ -4,10 +4,11 @@
 //! dropping the stream closes the connection.
 
 mod answer;
+mod breaker;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -23,6 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{ChatModel, Delta, Error, Fault, Prompt, web};
 use crate::values::{Secret, seconds};
 use answer::Answer;
+use breaker::Breaker;
 
 /// Where the key is looked for if the configuration has none.
 pub(super) const KEY: &str = "OPENAI_API_KEY";
@@ -108,7 +110,7 @@ impl Default for Timeouts {
             connect: web::CONNECT_TIMEOUT,
             first_token: Duration::from_secs(8),
             idle: Duration::from_secs(5),
-            total: Duration::from_secs(60),
+            total: Duration::from_mins(1),
         }
     }
 }
@@ -122,6 +124,8 @@ pub struct OpenAi {
     key: Key,
     timeouts: Timeouts,
     permits: Arc<Semaphore>,
+    /// Held for a look or a count.
+    breaker: Arc<Mutex<Breaker>>,
 }
 
 /// What is sent as `Authorization`.
@@ -153,13 +157,16 @@ impl OpenAi {
             None | Some(Err(_)) => Key::Missing { variable },
         };
         let permits = Arc::new(Semaphore::new(CONCURRENT));
-        Ok(Self { http, url, config: Arc::new(config.clone()), key, timeouts, permits })
+        Ok(Self { http, url, config: Arc::new(config.clone()), key, timeouts, permits, breaker: Arc::default() })
     }
 
     /// Asks until an answer begins, within the time for its first token.
     async fn begin(self, prompt: Prompt) -> Result<BoxStream<'static, Result<Delta, Error>>, Error> {
         let headers = self.headers()?;
         let began = Instant::now();
+        if self.breaker().is_open(began) {
+            return Err(Error::new(Fault::Unavailable).because("it failed too often and is left alone for 15 s"));
+        }
         let last = began + self.timeouts.total;
         let first = last.min(began + self.timeouts.first_token);
         let body = wire::request(&self.config, &prompt);
@@ -176,13 +183,25 @@ impl OpenAi {
             let permit = permits.acquire_owned().await.map_err(|_| Error::new(Fault::Unavailable))?;
             Ok::<_, Error>((asking.await?, permit))
         });
-        let (answer, permit) = opened.await.map_err(|_| Error::new(Fault::TimedOut))??;
+        let opened = opened.await.unwrap_or_else(|_| Err(Fault::TimedOut.into()));
+        match &opened {
+            Ok(_) => self.breaker().succeeded(),
+            Err(Error { fault: Fault::Unavailable | Fault::TimedOut | Fault::Broken, .. }) => {
+                self.breaker().failed(Instant::now());
+            }
+            Err(_) => {}
+        }
+        let (answer, permit) = opened?;
         let idle = self.timeouts.idle;
         let deltas = stream::try_unfold((answer, permit), move |(mut answer, permit)| async move {
             let more = answer.more(idle, last).await?;
             Ok::<_, Error>(more.map(|deltas| (stream::iter(deltas.into_iter().map(Ok)), (answer, permit))))
         });
         Ok(deltas.try_flatten().boxed())
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn headers(&self) -> Result<HeaderMap, Error> {

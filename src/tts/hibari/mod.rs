@@ -5,20 +5,21 @@
 //! blocking thread, at most [`AT_ONCE`] of them at a time. Behaviour follows hibari-tts 0.2.1
 //! (Apache-2.0), whose weights it runs; `models/README.md` describes them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use tokio::sync::Semaphore;
 
+use super::embedded::{self, Voice as _};
+use super::timing::{self, SpokenWord};
 use super::{Error, TextToSpeech};
 use crate::media::Speech;
 use model::AcousticModel;
-use phonemes::{Phonemizer, SpokenWord};
+pub(super) use phonemes::Phonemizer;
 use synthesis::Synthesis;
 use threads::Threads;
-use timing::Token;
 use unknown::UnknownWords;
 
 mod link;
@@ -29,7 +30,6 @@ mod phonemes;
 mod synthesis;
 mod tables;
 mod threads;
-mod timing;
 mod unknown;
 mod written;
 
@@ -37,11 +37,9 @@ mod written;
 /// encoders need the rest. Those that wait are served in order.
 const AT_ONCE: usize = 2;
 
-/// Longest text that is looked up in one go, in bytes; longer is cut at spaces.
-const LONGEST_TEXT: usize = 400;
-
-/// Most phonemes of one run: what hibari-tts allows, 25 s of speech.
-const LONGEST_RUN: usize = 400;
+/// The voice's natural level is -24 dBFS with peaks of 0.3 to 0.45; this brings it to -20, where
+/// other voices and callers are, and leaves the peaks 3 dB of room.
+const GAIN: f32 = 1.6;
 
 /// The English voice "heart".
 pub struct Hibari {
@@ -55,180 +53,68 @@ impl Hibari {
     pub fn load(models_dir: &Path) -> Result<Self, Error> {
         crate::models::verify_model(models_dir, "hibari")?;
         let voice = Voice::load(&models_dir.join("hibari"))?;
-        voice.say(&voice.phonemizer.words("Warm up."))?;
+        voice.say(&voice.words("Warm up."))?;
         Ok(Self { voice: Arc::new(voice), turns: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
     /// Speaks `clause` on this thread, all of it.
     pub fn blocking_speak(&self, clause: &str) -> Result<Vec<Speech>, Error> {
-        let mut out = Vec::new();
-        for text in chunks(clause) {
-            for words in self.voice.runs(text) {
-                out.extend(self.voice.say(&words)?);
-            }
-        }
-        Ok(out)
+        embedded::blocking_speak(&*self.voice, clause)
+    }
+
+    /// How it pronounces English, for another voice to share.
+    pub(super) fn phonemizer(&self) -> Arc<Phonemizer> {
+        self.voice.phonemizer.clone()
     }
 }
 
 impl TextToSpeech for Hibari {
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>> {
-        let turns = self.turns.clone();
-        let work = Work {
-            voice: self.voice.clone(),
-            texts: chunks(&clause).into_iter().map(str::to_owned).collect(),
-            runs: VecDeque::new(),
-        };
-        stream::try_unfold(work, move |mut work| {
-            let turns = turns.clone();
-            async move {
-                while !work.is_done() {
-                    let turn = turns.clone().acquire_owned().await.expect("the semaphore is never closed");
-                    // The permit goes with the work: a listener that leaves does not free the core early.
-                    let step = tokio::task::spawn_blocking(move || {
-                        let _turn = turn;
-                        work.step().map(|speech| (speech, work))
-                    });
-                    let (speech, rest) = step.await.map_err(|_| Error::Panicked)??;
-                    work = rest;
-                    if let Some(speech) = speech {
-                        return Ok(Some((speech, work)));
-                    }
-                }
-                Ok(None)
-            }
-        })
-        .boxed()
+        embedded::speak(self.voice.clone(), self.turns.clone(), &clause)
     }
 }
 
-/// What is left of a clause.
-struct Work {
-    voice: Arc<Voice>,
-    texts: VecDeque<String>,
-    runs: VecDeque<Vec<SpokenWord>>,
-}
-
-impl Work {
-    fn is_done(&self) -> bool {
-        self.texts.is_empty() && self.runs.is_empty()
-    }
-
-    /// Speaks the next run; `None` if it has no sound.
-    fn step(&mut self) -> Result<Option<Speech>, Error> {
-        if self.runs.is_empty()
-            && let Some(text) = self.texts.pop_front()
-        {
-            self.runs = self.voice.runs(&text).into();
-        }
-        match self.runs.pop_front() {
-            Some(words) => self.voice.say(&words),
-            None => Ok(None),
-        }
-    }
-}
-
-/// The models of the voice; every method takes `&self` and may run on several threads at once.
+/// The models of the voice.
 struct Voice {
-    phonemizer: Phonemizer,
+    phonemizer: Arc<Phonemizer>,
     model: AcousticModel,
     synthesis: Synthesis,
-    /// Token of each phoneme that the model knows.
     ids: HashMap<char, i32>,
 }
 
 impl Voice {
     fn load(dir: &Path) -> Result<Self, Error> {
         let threads = Arc::new(Threads::default());
-        let vocabulary = dir.join("vocab.json");
-        let ids = std::fs::read(&vocabulary)
-            .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
-            .and_then(|bytes| serde_json::from_slice(&bytes).map_err(Into::into))
-            .map_err(|source| Error::Load { path: vocabulary, source })?;
         Ok(Self {
-            phonemizer: Phonemizer::new(UnknownWords::load(dir, threads.clone())?),
+            phonemizer: Arc::new(Phonemizer::new(UnknownWords::load(dir, threads.clone())?)),
             model: AcousticModel::load(&dir.join("hibari.onnx"), threads)?,
             synthesis: Synthesis::new(),
-            ids,
+            ids: embedded::vocabulary(&dir.join("vocab.json"))?,
         })
     }
+}
 
-    /// The words of `text`, cut into runs that the model takes: at a pause if the second half of a
-    /// run has one, else between words.
-    fn runs(&self, text: &str) -> Vec<Vec<SpokenWord>> {
-        let mut runs = Vec::new();
-        let mut run: Vec<SpokenWord> = Vec::new();
-        for word in self.phonemizer.words(text) {
-            let length = |words: &[SpokenWord]| words.iter().map(|w| w.phonemes.chars().count()).sum::<usize>();
-            if !run.is_empty() && length(&run) + word.phonemes.chars().count() > LONGEST_RUN {
-                let pause = run.iter().rposition(|w| w.phonemes.trim_end().ends_with(is_punctuation));
-                let cut = pause.map(|p| p + 1).filter(|&p| length(&run[..p]) > LONGEST_RUN / 2).unwrap_or(run.len());
-                let rest = run.split_off(cut);
-                runs.push(std::mem::replace(&mut run, rest));
-            }
-            run.push(word);
-        }
-        runs.push(run);
-        runs
+impl embedded::Voice for Voice {
+    /// What hibari-tts allows, 25 s of speech.
+    const LONGEST_RUN: usize = 400;
+
+    fn words(&self, text: &str) -> Vec<SpokenWord> {
+        self.phonemizer.words(text)
     }
 
-    /// Speaks one run; `None` if there is nothing to hear.
     fn say(&self, words: &[SpokenWord]) -> Result<Option<Speech>, Error> {
-        let mut tokens = Vec::new();
-        let mut ids = vec![0];
-        for (index, word) in words.iter().enumerate() {
-            for symbol in word.phonemes.chars() {
-                // A lone word of 400 phonemes is noise: what the model cannot take is dropped.
-                if let Some(&id) = self.ids.get(&symbol)
-                    && tokens.len() < LONGEST_RUN
-                {
-                    tokens.push(Token { symbol, word: index });
-                    ids.push(id);
-                }
-            }
-        }
-        while tokens.last().is_some_and(|t| t.symbol == ' ') {
-            tokens.pop();
-            ids.pop();
-        }
-        if !tokens.iter().any(|t| t.symbol.is_alphabetic()) {
-            return Ok(None);
-        }
-        ids.push(0);
+        let Some((tokens, ids)) = embedded::tokens(words, &self.ids, Self::LONGEST_RUN) else { return Ok(None) };
         let frames = self.model.run(&ids)?;
         let wave = self.synthesis.wave(&frames);
-        Ok(Some(timing::speech(words, &tokens, &frames.durations, &wave)?))
+        Ok(Some(timing::speech(words, &tokens, &frames.durations, &wave, GAIN)?))
     }
-}
-
-/// Whether a phoneme symbol is a mark of punctuation: heard as a pause or not at all.
-fn is_punctuation(symbol: char) -> bool {
-    matches!(symbol, ';' | ':' | ',' | '.' | '!' | '?' | '—' | '…' | '"' | '(' | ')' | '“' | '”')
-}
-
-/// `clause` in pieces of at most [`LONGEST_TEXT`] bytes, cut after spaces where there are any.
-fn chunks(clause: &str) -> Vec<&str> {
-    let mut out = Vec::new();
-    let mut rest = clause;
-    while rest.len() > LONGEST_TEXT {
-        let limit = rest.floor_char_boundary(LONGEST_TEXT);
-        let cut = rest[..limit]
-            .rfind(char::is_whitespace)
-            .map_or(limit, |at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
-        let (head, tail) = rest.split_at(cut);
-        out.push(head);
-        rest = tail;
-    }
-    if !rest.is_empty() {
-        out.push(rest);
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
 
+    use futures_util::StreamExt;
     use proptest::prelude::*;
 
     use super::*;

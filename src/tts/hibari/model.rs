@@ -14,9 +14,6 @@ use crate::tts::Error;
 /// Frequency bins of a frame: 1200-point transform at 24 kHz, 20 Hz apart.
 pub(super) const BINS: usize = 601;
 
-/// Samples that one unit of duration stands for, at 24 kHz: 25 ms, two frames.
-pub(super) const SAMPLES_PER_UNIT: usize = 600;
-
 /// Where the graph computes its durations; not one of its declared outputs.
 const DURATIONS_NODE: &str = "/Clip_output_0";
 

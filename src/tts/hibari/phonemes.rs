@@ -7,18 +7,10 @@ use misaki_rs::{G2P, Language};
 
 use super::unknown::UnknownWords;
 use super::written;
-
-/// A written word with its sound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SpokenWord {
-    /// As written, with the space that follows.
-    pub text: String,
-    /// Phonemes, stress marks, punctuation and spaces; the words' strings join to the clause's.
-    pub phonemes: String,
-}
+use crate::tts::timing::{SpokenWord, is_punctuation};
 
 /// American English.
-pub(super) struct Phonemizer {
+pub(in crate::tts) struct Phonemizer {
     g2p: G2P,
 }
 
@@ -30,7 +22,7 @@ impl Phonemizer {
     }
 
     /// The words of `clause` in order, joining to it.
-    pub(super) fn words(&self, clause: &str) -> Vec<SpokenWord> {
+    pub(in crate::tts) fn words(&self, clause: &str) -> Vec<SpokenWord> {
         let written = written::words(clause);
         let mut text = String::new();
         let mut ends = Vec::with_capacity(written.len());
@@ -77,7 +69,7 @@ impl Phonemizer {
 fn end_with_the_mark_of(text: &str, words: &mut [SpokenWord]) {
     let Some(mark) = text.chars().next_back().filter(|c| ".!?".contains(*c)) else { return };
     if let Some(last) = words.iter_mut().rev().find(|w| !w.phonemes.trim().is_empty())
-        && !last.phonemes.trim_end().ends_with(super::is_punctuation)
+        && !last.phonemes.trim_end().ends_with(is_punctuation)
     {
         last.phonemes.truncate(last.phonemes.trim_end().len());
         last.phonemes.push(mark);

@@ -12,9 +12,7 @@ use realfft::num_complex::Complex32;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
 use super::model::{BINS, Frames};
-
-/// The model's sample rate.
-pub(super) const RATE_HZ: u32 = 24_000;
+use crate::tts::timing::RATE_HZ;
 
 /// Points of the transform: 50 ms.
 const N_FFT: usize = 1_200;
