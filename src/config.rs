@@ -12,7 +12,8 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{llm, tts};
+use crate::values::{Secret, seconds};
+use crate::{asr, llm, tts};
 
 /// Where a configuration is looked for when none is named.
 pub const DEFAULT_FILE: &str = "visavis.yaml";
@@ -37,6 +38,9 @@ pub struct Config {
     /// Where fetched model files lie.
     #[garde(dive)]
     pub models: Models,
+    /// Who listens.
+    #[garde(dive)]
+    pub asr: asr::Config,
     /// Who answers.
     #[garde(dive)]
     pub llm: llm::Config,
@@ -168,30 +172,6 @@ impl Default for Models {
     }
 }
 
-/// A secret: never shown.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret, or nothing if it is empty.
-    pub fn reveal(&self) -> Option<&str> {
-        (!self.0.is_empty()).then_some(self.0.as_str())
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_empty() { "\"\"" } else { "\"***\"" })
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.0.is_empty() { "" } else { "***" })
-    }
-}
-
 /// Bits a second, written `800k` or `2M`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub struct BitRate(pub u32);
@@ -219,23 +199,6 @@ impl<'de> Deserialize<'de> for BitRate {
             Some(bits @ 30_000..=50_000_000) => Ok(Self(bits)),
             _ => Err(serde::de::Error::custom(format!("\"{text}\" is not a bitrate from 30k to 50M, such as 800k or 2M"))),
         }
-    }
-}
-
-/// Whole seconds, written `30s`.
-mod seconds {
-    use super::{Deserialize, Duration};
-
-    pub(super) fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}s", duration.as_secs()))
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let seconds = text.strip_suffix('s').and_then(|n| n.parse().ok()).filter(|n| *n <= 86_400);
-        seconds
-            .map(Duration::from_secs)
-            .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is not a number of seconds, such as 30s")))
     }
 }
 
@@ -366,8 +329,11 @@ impl Config {
     /// As JSON, secrets and all: never to be shown.
     fn revealed(&self) -> Value {
         let mut value = serde_json::to_value(self).expect("a configuration has string keys and finite numbers");
-        value["server"]["admin_token"] = self.server.admin_token.0.clone().into();
-        value["webrtc"]["turn"]["secret"] = self.webrtc.turn.secret.0.clone().into();
+        let revealed = |secret: &Secret| Value::from(secret.reveal().unwrap_or_default());
+        value["server"]["admin_token"] = revealed(&self.server.admin_token);
+        value["webrtc"]["turn"]["secret"] = revealed(&self.webrtc.turn.secret);
+        value["asr"]["openai"]["api_key"] = revealed(&self.asr.openai.api_key);
+        value["asr"]["funasr"]["api_key"] = revealed(&self.asr.funasr.api_key);
         value
     }
 

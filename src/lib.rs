@@ -4,6 +4,7 @@
 
 pub mod media;
 
+pub mod asr;
 pub mod llm;
 pub mod sentence;
 pub mod speakable;
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod models;
+pub mod values;
 
 #[cfg(feature = "testing")]
 pub mod testing;
