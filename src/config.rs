@@ -13,7 +13,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{llm, tts};
+use crate::{asr, llm, tts};
 
 pub use crate::values::Secret;
 
@@ -44,6 +44,9 @@ pub struct Config {
     /// Where fetched model files lie.
     #[garde(dive)]
     pub models: Models,
+    /// Who listens.
+    #[garde(dive)]
+    pub asr: asr::Config,
     /// Who answers.
     #[garde(dive)]
     pub llm: llm::Config,

@@ -4,6 +4,7 @@
 
 pub mod media;
 
+pub mod asr;
 pub mod llm;
 pub mod sentence;
 pub mod speakable;

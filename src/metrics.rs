@@ -96,6 +96,11 @@ pub fn turn_stage(stage: &'static str, took: Duration) {
     histogram!("visavis_turn_seconds", "stage" => stage).record(took);
 }
 
+/// An utterance was not written down.
+pub fn asr_failed() {
+    counter!("visavis_asr_failures_total").increment(1);
+}
+
 /// A recorded line stood in for an answer that failed.
 pub fn fallback_spoken() {
     counter!("visavis_fallback_spoken_total").increment(1);

@@ -9,18 +9,19 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::listener::TcpAcceptor;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{BitrateBounds, Config};
 use crate::http::{self, App};
 use crate::render::{Catalogue, CatalogueError};
 use crate::rtc::{self, UdpMux};
-use crate::session::{Minds, SessionRegistry, Shared};
+use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
-use crate::{llm, metrics, tts};
+use crate::{asr, llm, metrics, tts};
 
 /// How long sessions may take to end once they are told to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,10 +90,12 @@ impl Server {
         let catalogue = catalogue.await.map_err(io::Error::other)??;
         let voice = voice.await.map_err(io::Error::other)??;
         let catalogue = Arc::new(catalogue);
+        let ears = ears(&config);
         let bitrate = bounds(config.webrtc.bitrate);
         let shared = Arc::new(Shared {
             registry: SessionRegistry::new(config.server.max_sessions),
             minds: Minds { chat: llm::build(&config.llm)?, voice, tools: Arc::new(llm::Toolbox::new(&config.llm.tools)?) },
+            ears,
             history: llm::History { system_prompt: config.llm.system_prompt.clone(), tokens: config.llm.history_tokens },
             catalogue: Arc::clone(&catalogue),
             rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), bitrate },
@@ -170,6 +173,20 @@ async fn drain(shared: &Shared, grace: Duration) {
     if tokio::time::timeout(END_TIMEOUT, shared.tracker.wait()).await.is_err() {
         warn!(tasks = shared.tracker.len(), "sessions did not end in time");
     }
+}
+
+/// Loads the ears beside everything else: nobody has spoken before a second has passed.
+fn ears(config: &Config) -> Option<Ears> {
+    if config.asr.provider == asr::Provider::Off {
+        return None;
+    }
+    let (loaded, recogniser) = watch::channel(None);
+    let (settings, dir) = (config.asr.clone(), config.models.dir.clone());
+    tokio::task::spawn_blocking(move || match asr::build(&settings, &dir) {
+        Ok(ears) => drop(loaded.send(ears)),
+        Err(error) => error!(%error, "no ears: microphones will not be understood"),
+    });
+    Some(Ears { recogniser, config: config.asr.clone() })
 }
 
 /// The voice that the configuration names.

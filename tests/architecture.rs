@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// configuration stands on the stages that define their own sections. `offline` is `visavis render`: a peer of `http`.
 const LAYERS: &[&[&str]] = &[
     &["media", "metrics", "models", "values"],
-    &["llm", "sentence", "speakable", "tts", "codec", "render"],
+    &["asr", "llm", "sentence", "speakable", "tts", "codec", "render"],
     &["config", "track"],
     &["rtc"],
     &["session"],
@@ -155,7 +155,8 @@ fn media_imports_none_of_our_modules_and_does_no_io() {
     let faults = breaks(
         |source| source.module() == "media",
         |line| {
-            contains_any(line, &io).or_else(|| named(line).first().filter(|n| *n != "media").map(|n| format!("names `{n}`")))
+            // Reading memory is no I/O.
+            contains_any(&line.replace("std::io::Cursor", ""), &io).or_else(|| named(line).first().filter(|n| *n != "media").map(|n| format!("names `{n}`")))
         },
     );
     no_breaks("media is vocabulary: no module of ours, no I/O, no clock", &faults);

@@ -1,6 +1,7 @@
 //! The vocabulary of the path: what flows between stages. No I/O, no tasks, no clocks.
 
 mod audio;
+mod decode;
 mod mp3;
 mod resample;
 mod slice;
@@ -9,6 +10,7 @@ mod time;
 mod video;
 
 pub use audio::{AUDIO_RATE_HZ, AudioFrame, SAMPLES_PER_FRAME};
+pub use decode::{DecodeError, DecodeLimits, decode};
 pub use mp3::{Mp3Decoder, Mp3Error};
 pub use resample::{ResampleError, Resampler};
 pub use slice::{AvSlice, Mark, TurnId};

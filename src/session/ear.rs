@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::stream::{self, BoxStream, SelectAll};
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -47,10 +47,22 @@ impl Default for Mic {
 /// Ears and their manners.
 #[derive(Clone)]
 pub struct Ears {
-    /// Who writes down.
-    pub recogniser: Arc<dyn SpeechToText>,
+    /// Who writes down; `None` while the model is being loaded, and its sender is gone if that failed.
+    pub recogniser: watch::Receiver<Option<Arc<dyn SpeechToText>>>,
     /// How utterances are found.
     pub config: asr::Config,
+}
+
+impl Ears {
+    fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
+        let mut recogniser = self.recogniser.clone();
+        let loaded = async move { recogniser.wait_for(Option::is_some).await.ok().and_then(|r| r.clone()) };
+        let transcripts = loaded.map(|recogniser| match recogniser {
+            Some(recogniser) => recogniser.transcribe(utterance),
+            None => stream::once(async { Err(asr::Error::Absent) }).boxed(),
+        });
+        transcripts.flatten_stream().boxed()
+    }
 }
 
 /// An answer of the recogniser, or its failure, and when its utterance ended.
@@ -132,7 +144,8 @@ impl Ear {
         match event {
             asr::Event::SpeechStarted => self.hear(Hearing::Began).await,
             asr::Event::SpeechFor(spoken) => {
-                let cuts_in = spoken >= self.ears.config.barge_in && self.told == Some(Hearing::Began);
+                let meant = Duration::from_millis(self.ears.config.barge_in_ms.into());
+                let cuts_in = spoken >= meant && self.told == Some(Hearing::Began);
                 if cuts_in && matches!(self.session.state(), State::Speaking | State::Thinking) {
                     self.hear(Hearing::CutIn).await;
                 }
@@ -141,7 +154,7 @@ impl Ear {
             asr::Event::Utterance(samples) => {
                 let ended = Instant::now();
                 self.resume_at = (self.told == Some(Hearing::CutIn)).then(|| ended + RESUME_AFTER);
-                let written = self.ears.recogniser.transcribe(samples.into());
+                let written = self.ears.transcribe(samples.into());
                 self.writing.push(written.map(move |transcript| (ended, transcript)).boxed());
             }
         }

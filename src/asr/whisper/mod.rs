@@ -1,0 +1,106 @@
+//! The embedded ears: Whisper base, by whisper.cpp.
+//!
+//! In: one utterance. Out: one transcript. One model is shared; each recognition borrows a state (30 MB of buffers) and runs
+//! on a blocking thread, at most `asr.whisper.at_once` of them. The decoding loop is ours: it decides the language between
+//! those that we speak, stops when the model begins to repeat itself, and looks between two words whether anybody
+//! still listens. `docs/design/ears.md` has the measurements.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use whisper_rs::{WhisperContext, WhisperContextParameters, WhisperState};
+
+use super::{Config, Error, Language, SpeechToText, Transcript, text};
+use decode::Decoder;
+
+mod decode;
+mod weights;
+
+/// Longest utterance, in samples: what the model hears at once, 30 s.
+const LONGEST: usize = 30 * 16_000;
+/// Shorter ones are lengthened to this by silence: 1 s, below which the engine's spectrum has an edge in it.
+const SHORTEST: usize = 16_000 + 160;
+
+/// Whisper base.
+pub struct Whisper {
+    model: Arc<Model>,
+    turns: Arc<Semaphore>,
+}
+
+impl Whisper {
+    /// Loads the model from `models_dir/whisper`. Blocks for about a second.
+    pub fn load(config: &Config, models_dir: &Path) -> Result<Self, Error> {
+        crate::models::verify_model(models_dir, "whisper")?;
+        let model = Model::load(&models_dir.join("whisper"), config)?;
+        Ok(Self { model: Arc::new(model), turns: Arc::new(Semaphore::new(usize::from(config.whisper.at_once))) })
+    }
+
+    /// Writes `utterance` down on this thread.
+    pub fn blocking_transcribe(&self, utterance: &[i16]) -> Result<Transcript, Error> {
+        self.model.transcribe(utterance, &CancellationToken::new())
+    }
+}
+
+impl SpeechToText for Whisper {
+    fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>> {
+        let (model, turns) = (Arc::clone(&self.model), Arc::clone(&self.turns));
+        stream::once(async move {
+            let turn = turns.acquire_owned().await.expect("the semaphore is never closed");
+            let cancelled = CancellationToken::new();
+            let _cancel_on_drop = cancelled.clone().drop_guard();
+            // The permit goes with the work: a listener that leaves does not free the core early.
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                model.transcribe(&utterance, &cancelled)
+            });
+            work.await.map_err(|_| Error::Panicked)?
+        })
+        .boxed()
+    }
+}
+
+/// The weights, and states that wait for the next utterance.
+struct Model {
+    context: WhisperContext,
+    decoder: Decoder,
+    language: Language,
+    /// Guards nothing but this list.
+    idle: Mutex<Vec<WhisperState>>,
+}
+
+impl Model {
+    fn load(dir: &Path, config: &Config) -> Result<Self, Error> {
+        // What the engine has to say at the start concerns nobody, and its errors come back as results.
+        whisper_rs::install_logging_hooks();
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Load { path: dir.into(), source };
+        let file = weights::load(dir).map_err(|e| failed(e.into()))?;
+        let mut parameters = WhisperContextParameters::default();
+        parameters.use_gpu(false).flash_attn(true);
+        let context = WhisperContext::new_from_buffer_with_params(&file, parameters).map_err(|e| failed(e.into()))?;
+        let decoder = Decoder::new(&context, usize::from(config.whisper.threads)).map_err(Error::Run)?;
+        let state = context.create_state().map_err(|e| failed(e.into()))?;
+        Ok(Self { context, decoder, language: config.language, idle: Mutex::new(vec![state]) })
+    }
+
+    fn transcribe(&self, utterance: &[i16], cancelled: &CancellationToken) -> Result<Transcript, Error> {
+        let idle = || self.idle.lock().expect("nothing that holds this lock can panic");
+        let borrowed = idle().pop();
+        let mut state = borrowed.map_or_else(|| self.context.create_state(), Ok).map_err(Error::Run)?;
+        let heard = &utterance[..utterance.len().min(LONGEST)];
+        let mut samples: Vec<f32> = heard.iter().map(|&s| f32::from(s) / 32_768.0).collect();
+        samples.resize(samples.len().max(SHORTEST), 0.0);
+        let decoded = self.decoder.decode(&mut state, &samples, self.language, cancelled);
+        idle().push(state);
+        let decoded = decoded.map_err(Error::Run)?;
+        let said = if decoded.is_speech() { text::tidy(&self.words(&decoded.tokens), decoded.language) } else { String::new() };
+        Ok(Transcript { text: said, language: Some(decoded.language.into()), is_final: true })
+    }
+
+    fn words(&self, tokens: &[i32]) -> String {
+        let bytes = tokens.iter().filter_map(|&token| self.context.token_to_bytes(token).ok()).flatten().copied();
+        String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+    }
+}
