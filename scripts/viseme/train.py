@@ -126,8 +126,8 @@ def main():
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--corpus", required=True)
     parse.add_argument("--out", required=True)
-    parse.add_argument("--steps", type=int, default=4_000)
-    parse.add_argument("--copies", type=int, default=8)
+    parse.add_argument("--steps", type=int, default=3_000)
+    parse.add_argument("--copies", type=int, default=6)
     args = parse.parse_args()
 
     dice, began = np.random.default_rng(5), time.time()
