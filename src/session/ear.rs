@@ -213,10 +213,12 @@ impl Ear {
     }
 }
 
-/// Whether somebody only shows that they listen.
+/// Whether somebody only shows that they listen: "Okay, okay."
 fn is_back_channel(text: &str) -> bool {
-    let words = text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-    BACK_CHANNELS.contains(&words.as_str())
+    let text = text.to_lowercase();
+    let is_one = |words: &str| BACK_CHANNELS.contains(&words.trim());
+    let mut parts = text.split(['.', ',', '!', '。', '，', '！', '、', '…']).filter(|part| !part.trim().is_empty()).peekable();
+    parts.peek().is_some() && parts.all(is_one)
 }
 
 #[cfg(test)]
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn back_channels_are_told_from_words() {
-        for heard in ["Mm-hm.", "Yeah", "OK!", "嗯。", "好的，"] {
+        for heard in ["Mm-hm.", "Yeah", "OK!", "Okay, okay.", "I see.", "嗯。", "好的，好的。"] {
             assert!(is_back_channel(heard), "{heard}");
         }
         for said in ["Yes, but why?", "Stop", "不对", "好吧，停", ""] {

@@ -90,6 +90,15 @@ const launchOptions = {
 
 export const browser = () => chromium.launch(launchOptions);
 
+/** A browser whose microphone hears a WAV file, once, from the moment on that the page opens it. */
+export const hearingBrowser = (file) => chromium.launch({
+  ...launchOptions,
+  args: [
+    ...launchOptions.args, '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream',
+    `--use-file-for-fake-audio-capture=${file}%noloop`,
+  ],
+});
+
 /** A browser that can be killed as the kernel or a power cut would. */
 export async function mortalBrowser() {
   const server = await chromium.launchServer(launchOptions);
