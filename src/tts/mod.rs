@@ -20,7 +20,7 @@ mod mandarin;
 mod timing;
 
 pub use hibari::Hibari;
-pub use kokoro::{Kokoro, voices};
+pub use kokoro::{Config as KokoroConfig, Kokoro, voices};
 
 /// Turns a clause into speech.
 pub trait TextToSpeech: Send + Sync {
@@ -99,6 +99,15 @@ pub struct Config {
     pub kokoro: kokoro::Config,
 }
 
+impl Config {
+    /// Names of the models in `models.lock` that its voice runs.
+    pub fn models(&self) -> Vec<String> {
+        let chinese = self.provider != Provider::Hibari;
+        let names = ["hibari"].into_iter().chain(kokoro::MODELS.into_iter().filter(|_| chinese));
+        names.map(str::to_owned).collect()
+    }
+}
+
 /// Loads the voice that `config` names from the files under `models_dir` and warms it up.
 /// Takes some hundred milliseconds: call it from a blocking thread.
 pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>, Error> {
@@ -106,6 +115,6 @@ pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>
     Ok(match config.provider {
         Provider::Auto => Arc::new(Auto::new(english, models_dir.into(), config.kokoro.clone())),
         Provider::Hibari => Arc::new(english),
-        Provider::Kokoro => Arc::new(Kokoro::load(models_dir, &config.kokoro, english.phonemizer())?),
+        Provider::Kokoro => Arc::new(Kokoro::load(models_dir, &config.kokoro, &english)?),
     })
 }
