@@ -109,9 +109,17 @@ enum Avatar {
 #[derive(Subcommand)]
 enum Models {
     /// Fetch the model files that are missing
-    Fetch,
-    /// Check that all model files are there and whole
-    Check,
+    Fetch {
+        /// Only these models of models.lock, e.g. "hibari" for English alone; all of them if none is named
+        #[arg(value_name = "MODEL")]
+        models: Vec<String>,
+    },
+    /// Check that the model files are there and whole
+    Check {
+        /// Only these models of models.lock
+        #[arg(value_name = "MODEL")]
+        models: Vec<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -164,10 +172,10 @@ fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Render(render) => runtime()?.block_on(film(render, &config))?,
         Command::Say(say) => runtime()?.block_on(wav(say, &config))?,
         Command::Avatar(Avatar::List) => list_avatars(&config)?,
-        Command::Models(Models::Fetch) => models::fetch(&config.models.dir)?,
-        Command::Models(Models::Check) => {
-            models::verify(&config.models.dir)?;
-            say("all model files are there and whole");
+        Command::Models(Models::Fetch { models }) => models::fetch(&config.models.dir, &models)?,
+        Command::Models(Models::Check { models }) => {
+            models::verify(&config.models.dir, &models)?;
+            say("the model files are there and whole");
         }
         Command::Config(ConfigCommand::Show) => say(config.show().trim_end()),
         Command::Config(ConfigCommand::Check) => return Ok(check(&config)),
@@ -271,7 +279,7 @@ fn check(config: &Config) -> u8 {
     let faults: Vec<String> = [
         tts::check(&config.tts).err().map(|error| error.to_string()),
         Catalogue::load(&config.avatars.dir, &config.avatars.default).err().map(|error| error.to_string()),
-        models::verify(&config.models.dir).err().map(|error| error.to_string()),
+        models::verify(&config.models.dir, &config.tts.models()).err().map(|error| error.to_string()),
     ]
     .into_iter()
     .flatten()

@@ -131,17 +131,18 @@ struct Target {
     sha256: String,
 }
 
-/// Brings every file of the shipped lock under `dir`, telling the terminal how it goes. What is
-/// there and whole is left alone; a run that was cut off goes on where it stopped.
-pub fn fetch(dir: &Path) -> Result<(), Error> {
+/// Brings every file of the shipped lock under `dir`, or those of the models called `names` if there
+/// are any, telling the terminal how it goes. What is there and whole is left alone; a run that was
+/// cut off goes on where it stopped.
+pub fn fetch(dir: &Path, names: &[String]) -> Result<(), Error> {
     let mut report = report::Report::new();
-    Lock::shipped()?.fetch(dir, &mut |event| report.tell(&event))
+    Lock::shipped()?.only(names)?.fetch(dir, &mut |event| report.tell(&event))
 }
 
-/// Whether every file of the shipped lock is under `dir` and whole, by sha256: about a second for
-/// each gigabyte.
-pub fn verify(dir: &Path) -> Result<(), Error> {
-    Lock::shipped()?.verify(dir)
+/// Whether every file of the shipped lock, or of the models called `names`, is under `dir` and whole,
+/// by sha256: about a second for each gigabyte.
+pub fn verify(dir: &Path, names: &[String]) -> Result<(), Error> {
+    Lock::shipped()?.only(names)?.verify(dir)
 }
 
 /// Whether the files of one model of the shipped lock are under `dir` and whole.
@@ -163,6 +164,15 @@ impl Lock {
     /// Names of the models.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.models.iter().map(|m| m.name.as_str())
+    }
+
+    /// The models called `names`; all of them if there are none.
+    fn only(mut self, names: &[String]) -> Result<Self, Error> {
+        if let Some(name) = names.iter().find(|name| self.names().all(|known| known != name.as_str())) {
+            return Err(Error::Unknown(name.clone()));
+        }
+        self.models.retain(|model| names.is_empty() || names.contains(&model.name));
+        Ok(self)
     }
 
     /// Whether every file is under `dir` and whole.
@@ -248,6 +258,14 @@ mod tests {
             assert!(hashes.into_iter().all(|h| h.len() == 64));
             assert!(model.files.iter().all(|f| f.to.is_relative() && f.to.starts_with(&model.name)));
         }
+    }
+
+    #[test]
+    fn a_part_of_the_lock_is_asked_for_by_name() {
+        let only = |name: &str| Lock::shipped().unwrap().only(&[name.to_owned()]);
+        assert_eq!(only("hibari").unwrap().names().collect::<Vec<_>>(), ["hibari"]);
+        assert!(matches!(only("nobody"), Err(Error::Unknown(_))));
+        assert!(Lock::shipped().unwrap().only(&[]).unwrap().names().count() > 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
+use tracing::warn;
 
 use super::mandarin::is_han;
 use super::{Error, Hibari, Kokoro, TextToSpeech, kokoro};
@@ -15,7 +16,7 @@ use crate::media::Speech;
 
 /// Both embedded voices.
 pub(super) struct Auto {
-    english: Hibari,
+    english: Arc<Hibari>,
     chinese: Arc<Chinese>,
 }
 
@@ -29,7 +30,10 @@ struct Chinese {
 
 impl Auto {
     pub(super) fn new(english: Hibari, models_dir: PathBuf, config: kokoro::Config) -> Self {
-        Self { english, chinese: Arc::new(Chinese { models_dir, config, voice: OnceCell::new() }) }
+        if !kokoro::is_installed(&models_dir) {
+            warn!("no voice for Chinese is installed: run `visavis models fetch`, or set tts.provider to hibari");
+        }
+        Self { english: Arc::new(english), chinese: Arc::new(Chinese { models_dir, config, voice: OnceCell::new() }) }
     }
 }
 
@@ -38,11 +42,11 @@ impl TextToSpeech for Auto {
         if !clause.chars().any(is_han) {
             return self.english.speak(clause);
         }
-        let (chinese, english) = (self.chinese.clone(), self.english.phonemizer());
+        let (chinese, english) = (self.chinese.clone(), self.english.clone());
         let speech = async move {
             let load = || async {
                 let (dir, config) = (chinese.models_dir.clone(), chinese.config.clone());
-                let load = tokio::task::spawn_blocking(move || Kokoro::load(&dir, &config, english));
+                let load = tokio::task::spawn_blocking(move || Kokoro::load(&dir, &config, &english));
                 load.await.map_err(|_| Error::Panicked)?
             };
             Ok::<_, Error>(chinese.voice.get_or_try_init(load).await?.speak(clause))

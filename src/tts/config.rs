@@ -173,6 +173,16 @@ pub struct Config {
     pub azure: Azure,
 }
 
+impl Config {
+    /// Names of the models in `models.lock` that its voices run.
+    pub fn models(&self) -> Vec<String> {
+        let runs = |any_of: &[Provider]| self.provider.0.iter().any(|provider| any_of.contains(provider));
+        let english = runs(&[Provider::Auto, Provider::Hibari, Provider::Kokoro]).then_some("hibari");
+        let chinese = runs(&[Provider::Auto, Provider::Kokoro]).then_some(super::kokoro::MODELS);
+        english.into_iter().chain(chinese.into_iter().flatten()).map(str::to_owned).collect()
+    }
+}
+
 /// How the sound of `/audio/speech` is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -40,7 +40,7 @@ mod xtts;
 
 pub use config::{Config, Limit, Provider, Providers, Timeouts};
 pub use hibari::Hibari;
-pub use kokoro::{Kokoro, voices};
+pub use kokoro::{Config as KokoroConfig, Kokoro, voices};
 pub use net::Fault;
 
 /// Turns a clause into speech.
@@ -163,7 +163,7 @@ fn embedded_voice(
         Provider::Hibari => Some(("hibari", Arc::new(Hibari::load(models_dir)?))),
         Provider::Kokoro => {
             let english = Hibari::load(models_dir)?;
-            Some(("kokoro", Arc::new(Kokoro::load(models_dir, &config.kokoro, english.phonemizer())?)))
+            Some(("kokoro", Arc::new(Kokoro::load(models_dir, &config.kokoro, &english)?)))
         }
         _ => None,
     })

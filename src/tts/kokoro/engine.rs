@@ -4,7 +4,7 @@
 //! Called from blocking threads, one run at a time: a session of the runtime is not shared.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::Session;
@@ -46,8 +46,7 @@ impl Engine {
     /// Loads the runtime from `library` and the graph from `model`. About a second.
     pub(super) fn load(library: &Path, model: &Path) -> Result<Self, Error> {
         let failed = |path: &Path, source| Error::Load { path: path.into(), source };
-        let runtime = ort::init_from(library).map_err(|e| failed(library, e.into()))?;
-        let runtime = runtime.build().map_err(|e| failed(library, e.into()))?;
+        let runtime = runtime(library).map_err(|e| failed(library, e))?;
         let graph = std::fs::read(model).map_err(|e| failed(model, e.into()))?;
         let graph = open(graph).ok_or_else(|| failed(model, "it is not the graph that models.lock names".into()))?;
         let session = session(&runtime, &graph, threads()).map_err(|e| failed(model, e.into()))?;
@@ -67,7 +66,7 @@ impl Engine {
                 "style" => Tensor::from_array(([1, style.len()], style.to_vec()))?,
                 "speed" => Tensor::from_array(([speed.len()], speed))?,
             ];
-            let mut session = self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
             let outputs = session.run(inputs)?;
             let (_, wave) = outputs["audio"].try_extract_tensor::<f32>()?;
             let (_, durations) = outputs[DURATIONS].try_extract_tensor::<f32>()?;
@@ -76,6 +75,16 @@ impl Engine {
         };
         run().map_err(|e| Error::Run { model: "kokoro", source: e.into() })
     }
+}
+
+/// The runtime in `library`. It allows one environment a process, so whoever comes first makes it.
+fn runtime(library: &Path) -> Result<Environment, Box<dyn std::error::Error + Send + Sync>> {
+    static RUNTIME: Mutex<Option<Environment>> = Mutex::new(None);
+    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*runtime {
+        return Ok(runtime.clone());
+    }
+    Ok(runtime.insert(ort::init_from(library)?.build()?).clone())
 }
 
 fn session(runtime: &Environment, graph: &[u8], threads: usize) -> Result<Session, ort::Error> {

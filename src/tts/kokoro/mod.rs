@@ -13,15 +13,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::embedded::{self, Voice as _};
-use super::hibari::Phonemizer;
 use super::mandarin::Mandarin;
 use super::timing::{self, SpokenWord};
-use super::{Error, TextToSpeech};
+use super::{Error, Hibari, TextToSpeech};
 use crate::media::Speech;
 use crate::models;
 use engine::Engine;
 
 mod engine;
+
+/// What it runs, as `models.lock` calls it; unknown English words and the vocabulary are hibari's.
+pub(super) const MODELS: [&str; 4] = ["onnxruntime", "kokoro", "kokoro-voices", "pypinyin"];
 
 /// Numbers that describe a voice at one length.
 const STYLE: usize = 256;
@@ -51,13 +53,13 @@ pub struct Kokoro {
 
 impl Kokoro {
     /// Loads the runtime, the network and one voice from below `models_dir`, and speaks once,
-    /// silently, to warm it up; English is pronounced by `english`. Blocks for one to two seconds.
-    pub(super) fn load(models_dir: &Path, config: &Config, english: Arc<Phonemizer>) -> Result<Self, Error> {
-        for model in ["onnxruntime", "kokoro", "kokoro-voices", "pypinyin"] {
+    /// silently, to warm it up; English is pronounced as `english` does. Blocks for one to two seconds.
+    pub fn load(models_dir: &Path, config: &Config, english: &Hibari) -> Result<Self, Error> {
+        for model in MODELS {
             models::verify_model(models_dir, model)?;
         }
         let voice = Voice {
-            mandarin: Mandarin::load(&models_dir.join("pypinyin"), english)?,
+            mandarin: Mandarin::load(&models_dir.join("pypinyin"), english.phonemizer())?,
             styles: styles(models_dir, &config.voice)?,
             ids: embedded::vocabulary(&models_dir.join("hibari/vocab.json"))?,
             engine: Engine::load(&models_dir.join("onnxruntime/libonnxruntime.so"), &models_dir.join("kokoro/kokoro.onnx"))?,
@@ -77,6 +79,11 @@ impl TextToSpeech for Kokoro {
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>> {
         embedded::speak(self.voice.clone(), self.turns.clone(), &clause)
     }
+}
+
+/// Whether its network and a voice are there; whether they are whole is seen when they are loaded.
+pub(super) fn is_installed(models_dir: &Path) -> bool {
+    models_dir.join("kokoro/kokoro.onnx").exists() && !voices(models_dir).is_empty()
 }
 
 /// Names of the voices under `models_dir`, sorted: two letters for language and sex, then a name.
@@ -130,19 +137,16 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::tts::Hibari;
 
     fn models() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
     }
 
-    fn english() -> Arc<Phonemizer> {
-        Hibari::load(&models()).unwrap_or_else(|e| panic!("these tests need the voice: {e}")).phonemizer()
-    }
-
     /// One voice for all tests: loading takes longer than speaking.
     static VOICE: LazyLock<Kokoro> = LazyLock::new(|| {
-        Kokoro::load(&models(), &Config::default(), english()).unwrap_or_else(|e| panic!("these tests need the voice: {e}"))
+        Hibari::load(&models())
+            .and_then(|english| Kokoro::load(&models(), &Config::default(), &english))
+            .unwrap_or_else(|e| panic!("these tests need the voice: {e}"))
     });
 
     fn say(clause: &str) -> Speech {

@@ -97,12 +97,13 @@ impl Sentence<'_> {
             self.numbers.insert(self.words.len());
             self.words.push(SpokenWord { text, phonemes: String::new() });
         }
+        // Without guessing at words that no dictionary has: it takes 地说 for one.
         // 个人 is a word, but not in "1个人".
         let counted = !number
             && spoken.starts_with('个')
             && self.phrase.last().is_some_and(|(_, owner, _)| self.numbers.contains(owner));
         let (measure, rest) = spoken.split_at(if counted { '个'.len_utf8() } else { 0 });
-        let words = self.mandarin.jieba.cut(rest, !number).into_iter().map(|word| word.word);
+        let words = self.mandarin.jieba.cut(rest, false).into_iter().map(|word| word.word);
         for word in Some(measure).filter(|measure| !measure.is_empty()).into_iter().chain(words) {
             if !number {
                 self.words.push(SpokenWord { text: word.into(), phonemes: String::new() });
@@ -188,11 +189,9 @@ impl Sentence<'_> {
             for (nth, c) in chars.iter().filter(|c| c.word == index).enumerate() {
                 let mut syllable = c.syllable.clone();
                 if curled && nth + 1 == count {
-                    // The tongue curls where the n would be, and the tone is the syllable's before.
+                    // No syllable of its own, but its sound follows the n that speakers drop: without
+                    // the n the voices say something else (点儿 was heard as 底而).
                     syllable.tone = Tone::Neutral;
-                    if said.ends_with('n') {
-                        said.pop();
-                    }
                 }
                 said.push_str(&syllable.ipa().unwrap_or_default());
             }
@@ -309,6 +308,16 @@ mod tests {
         // Marks.
         ("“好”，他说：《红楼梦》……", "hao3 , ta1 shuo1 : hong2 lou2 meng4 …"),
         ("（你好）", "ni2 hao3 ,"),
+        // More that went wrong once.
+        ("小姐你好", "xiao3 jie5 ni2 hao3"),
+        ("老板想你", "lao2 ban3 xiang2 ni3"),
+        ("她便宜地买了一件衣服", "ta1 pian2 yi5 de5 mai3 le5 yi2 jian4 yi1 fu5"),
+        ("差不多，舍不得。", "cha4 bu5 duo1 , she3 bu5 de5 ."),
+        ("十一点一刻", "shi2 yi1 dian3 yi2 ke4"),
+        ("处理数据", "chu2 li3 shu4 ju4"),
+        ("教授教我们", "jiao4 shou4 jiao1 wo3 men5"),
+        ("量一量", "liang2 yi5 liang2"),
+        ("2个人，第2个。", "liang3 ge5 ren2 , di4 er4 ge5 ."),
     ];
 
     #[test]
@@ -320,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_curled_tongue_is_no_syllable_of_its_own() {
-        assert_eq!(said("一点儿"), "i↘tjɛ↓ɚ");
+        assert_eq!(said("一点儿"), "i↘tjɛ↓nɚ");
         assert_eq!(said("花儿"), "xwa→ɚ");
     }
 

@@ -33,7 +33,9 @@ impl Readings {
             .map_err(|source| Error::Load { path, source })?;
         let mut phrases: HashMap<String, Vec<Syllable>> = read
             .into_iter()
-            .map(|(word, readings)| (word, readings.iter().flatten().map(|r| Syllable::of_marks(r)).collect()))
+            .map(|(word, readings)| {
+                (word, readings.iter().filter_map(|r| r.first()).map(|r| Syllable::of_marks(r)).collect())
+            })
             .collect();
         for (word, reading) in WORDS {
             phrases.insert((*word).into(), reading.split(' ').map(Syllable::of_number).collect());
@@ -64,7 +66,7 @@ impl Readings {
 
     fn character(&self, c: char) -> Syllable {
         let reading = self.characters.get(&c).copied();
-        let reading = reading.or_else(|| c.to_pinyin().map(|p| p.with_tone_num_end()));
+        let reading = reading.or_else(|| c.to_pinyin().map(pinyin::Pinyin::with_tone_num_end));
         Syllable::of_number(reading.unwrap_or_default())
     }
 }
@@ -122,12 +124,11 @@ fn neutral(words: &[&str], index: usize, chars: &[char], out: &mut [Syllable]) {
     }
     match chars {
         [a, b] | [a, b, _] if a == b && REPEATED.contains(*a) => out[1].tone = Tone::Neutral,
-        [.., '们'] if last > 0 => out[last].tone = Tone::Neutral,
+        [.., '们' | '个'] if last > 0 => out[last].tone = Tone::Neutral,
         [.., '子'] if last > 0 => {
             let stressed = STRESSED_ZI.contains(&pair(last - 1).as_str());
             out[last].tone = if stressed { Tone::Low } else { Tone::Neutral };
         }
-        [.., '个'] if last > 0 => out[last].tone = Tone::Neutral,
         ['个'] if index > 0 && words[index - 1].ends_with(is_han) => out[0].tone = Tone::Neutral,
         _ => {}
     }

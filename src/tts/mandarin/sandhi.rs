@@ -19,7 +19,7 @@ pub(super) struct Char {
 }
 
 /// Characters of numbers, beside which 一 is a number too.
-const NUMERALS: &str = "零〇一二两三四五六七八九十百千万亿点第几";
+const NUMERALS: &str = "零〇一二两三四五六七八九十百千万亿第几";
 
 /// After 一 these make it an ordinal: 一月, 一号, 一楼.
 const ORDINALS: &str = "月号楼";
@@ -36,9 +36,13 @@ fn bu(phrase: &mut [Char]) {
         if phrase[i].hanzi != '不' {
             continue;
         }
+        // 好不好, 差不多, 看不懂.
+        let word = phrase[i].word;
+        let inside = i > 0 && phrase[i - 1].word == word && phrase.iter().filter(|c| c.word == word).count() == 3;
+        let inside = inside && phrase.get(i + 1).is_some_and(|next| next.word == word);
         let repeats = i > 0 && phrase.get(i + 1).is_some_and(|next| next.hanzi == phrase[i - 1].hanzi);
         let before_falling = phrase.get(i + 1).is_some_and(|next| next.syllable.tone == Tone::Falling);
-        phrase[i].syllable.tone = match (repeats, before_falling) {
+        phrase[i].syllable.tone = match (repeats || inside, before_falling) {
             (true, _) => Tone::Neutral,
             (_, true) => Tone::Rising,
             _ => Tone::Falling,
@@ -60,7 +64,7 @@ fn yi(phrase: &mut [Char]) {
         let counts = matches!(next.hanzi, '百' | '千' | '万' | '亿');
         if (phrase[i].digit && !counts)
             || before.is_some_and(|b| numeral(b.hanzi) && b.hanzi != '几')
-            || (numeral(next.hanzi) && !counts && next.hanzi != '几' && next.hanzi != '点')
+            || (numeral(next.hanzi) && !counts && next.hanzi != '几')
             || ORDINALS.contains(next.hanzi)
             || (next.hanzi == '日' && before.is_some_and(|b| b.hanzi == '月'))
             || ends_word

@@ -89,13 +89,9 @@ impl Syllable {
 /// Initial and final as they are written; `y` and `w` belong to the final.
 fn split(pinyin: &str) -> (&str, &str) {
     let len = match pinyin.as_bytes() {
+        _ if pinyin == "ng" => 0,
         [b'z' | b'c' | b's', b'h', ..] => 2,
-        [b'b' | b'p' | b'm' | b'f' | b'd' | b't' | b'n' | b'l' | b'g' | b'k' | b'h' | b'j' | b'q' | b'x' | b'r', _, ..]
-        | [b'z' | b'c' | b's', _, ..]
-            if pinyin != "ng" =>
-        {
-            1
-        }
+        [first, _, ..] if b"bpmfdtnlgkhjqxrzcs".contains(first) => 1,
         _ => 0,
     };
     pinyin.split_at(len)

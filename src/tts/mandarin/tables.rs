@@ -25,7 +25,8 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("还是", "hai2 shi4"), ("数字", "shu4 zi4"), ("数字人", "shu4 zi4 ren2"), ("分享", "fen1 xiang3"), ("部分", "bu4 fen5"),
     ("的话", "de5 hua4"), ("目的", "mu4 di4"), ("的确", "di2 que4"), ("的士", "di1 shi4"), ("倒是", "dao4 shi4"),
     ("晃", "huang4"), ("地道", "di4 dao4"), ("地铁", "di4 tie3"), ("种类", "zhong3 lei4"), ("几乎", "ji1 hu1"),
-    ("茶几", "cha2 ji1"), ("谁", "shei2"), ("我得", "wo3 dei3"), ("总得", "zong3 dei3"), ("数一数", "shu3 yi1 shu3"), ("只得", "zhi3 de2"),
+    ("茶几", "cha2 ji1"), ("谁", "shei2"), ("我得", "wo3 dei3"), ("总得", "zong3 dei3"), ("数一数", "shu3 yi1 shu3"), ("量一量", "liang2 yi1 liang2"),
+    ("小姐", "xiao3 jie5"), ("舍不得", "she3 bu4 de5"), ("只得", "zhi3 de2"),
 ];
 
 /// Characters whose usual reading, alone, is not the first of the dictionary.
