@@ -6,7 +6,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use visavis::asr::{Config, Endpoint, Error, Event, FunAsr, Language, OpenAi, SpeechToText, Transcript, Whisper, WhisperCpp, WhisperLive};
+use visavis::asr::{
+    Config, Endpoint, Error, Event, FunAsr, Language, OpenAi, SpeechToText, Transcript, Whisper, WhisperCpp, WhisperLive,
+};
 use visavis::media::{AudioFrame, DecodeLimits, Resampler, SAMPLES_PER_FRAME, decode};
 use visavis::tts::Hibari;
 
@@ -19,7 +21,8 @@ fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
-static WHISPER: LazyLock<Whisper> = LazyLock::new(|| Whisper::load(&Config::default(), &models()).expect("`visavis models fetch`"));
+static WHISPER: LazyLock<Whisper> =
+    LazyLock::new(|| Whisper::load(&Config::default(), &models()).expect("`visavis models fetch`"));
 static VOICE: LazyLock<Hibari> = LazyLock::new(|| Hibari::load(&models()).expect("`visavis models fetch`"));
 
 fn say(text: &str) -> Vec<i16> {
@@ -122,7 +125,8 @@ fn silence_and_noise_are_no_words() {
 
 #[tokio::test]
 async fn a_recognition_that_nobody_waits_for_is_cancelled() {
-    let sound: Arc<[i16]> = say("One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve. ").repeat(3).into();
+    let sound: Arc<[i16]> =
+        say("One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve. ").repeat(3).into();
     let begun = Instant::now();
     WHISPER.blocking_transcribe(&sound).unwrap();
     let whole = begun.elapsed();
@@ -172,9 +176,10 @@ async fn whatever_http_does_wrong_is_an_error_that_says_what() {
     let cases: [(Http, Expected); 13] = [
         (Http::Status(401, ""), |e| matches!(e, Error::Unauthorized { key: "asr.openai.api_key", .. })),
         (Http::Status(403, ""), |e| matches!(e, Error::Unauthorized { .. })),
-        (Http::Status(429, "retry-after: 7\r\n"), |e| {
-            matches!(e, Error::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 7)
-        }),
+        (
+            Http::Status(429, "retry-after: 7\r\n"),
+            |e| matches!(e, Error::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 7),
+        ),
         (Http::Status(500, ""), |e| matches!(e, Error::Refused { status: 500, .. }) && e.is_retryable()),
         (Http::Status(302, "location: http://169.254.169.254/\r\n"), |e| matches!(e, Error::Refused { status: 302, .. })),
         (Http::Body("<html>"), |e| matches!(e, Error::Garbled { .. })),

@@ -62,7 +62,8 @@ impl Place {
             let bearer = bearer.map_err(|_| Error::Setting { key: self.key, problem: "cannot be a header".into() })?;
             request.headers_mut().insert("authorization", bearer);
         }
-        let config = WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE)).max_frame_size(Some(LARGEST_MESSAGE));
+        let config =
+            WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE)).max_frame_size(Some(LARGEST_MESSAGE));
         let connecting = connect_async_with_config(request, Some(config), true);
         let socket = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Err(_) => return Err(Error::Timeout { provider, after: CONNECT_TIMEOUT }),
@@ -115,13 +116,15 @@ impl Receiver {
                     return serde_json::from_str(&text)
                         .map_err(|_| Error::Garbled { provider, what: "a message that is no JSON" });
                 }
-                Some(Ok(Message::Close(_))) | None | Some(Err(tungstenite::Error::Io(_) | tungstenite::Error::ConnectionClosed)) => {
+                Some(Ok(Message::Close(_)))
+                | None
+                | Some(Err(tungstenite::Error::Io(_) | tungstenite::Error::ConnectionClosed)) => {
                     return Err(Error::Broken { provider, what: "the connection ended" });
                 }
                 Some(Ok(_)) => {}
-                Some(Err(tungstenite::Error::Protocol(
-                    tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-                ))) => return Err(Error::Broken { provider, what: "the connection ended" }),
+                Some(Err(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake))) => {
+                    return Err(Error::Broken { provider, what: "the connection ended" });
+                }
                 Some(Err(_)) => return Err(Error::Garbled { provider, what: "a broken WebSocket frame" }),
             }
         }

@@ -88,16 +88,14 @@ mod tests {
     #[test]
     fn a_tone_comes_back_at_its_level_and_length() {
         let (mut encoder, mut decoder) = (OpusEncoder::open().unwrap(), OpusDecoder::open().unwrap());
-        let heard: Vec<i16> =
-            (0..50).flat_map(|n| decoder.decode(&encoder.encode(&tone(n)).unwrap()).unwrap()).collect();
+        let heard: Vec<i16> = (0..50).flat_map(|n| decoder.decode(&encoder.encode(&tone(n)).unwrap()).unwrap()).collect();
         assert_eq!(heard.len(), 50 * SAMPLES_PER_FRAME);
         assert!((rms(&heard[3_200..]) / rms(&tone(0).0) - 1.0).abs() < 0.2);
     }
 
     #[test]
     fn stereo_at_48_khz_is_mixed_to_16_khz_mono() {
-        let mut encoder =
-            ::opus::Encoder::new(48_000, ::opus::Channels::Stereo, ::opus::Application::Audio).unwrap();
+        let mut encoder = ::opus::Encoder::new(48_000, ::opus::Channels::Stereo, ::opus::Application::Audio).unwrap();
         let mut decoder = OpusDecoder::open().unwrap();
         let mut heard = Vec::new();
         for n in 0..50 {

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span, warn};
 
 use super::event::{CaptionWord, Event, Line, State, TurnEvent};
-use super::turn::{self, Chat, Minds, TurnError, Utterance};
 use super::speaker::{Hold, Speaker};
+use super::turn::{self, Chat, Minds, TurnError, Utterance};
 use super::{Origin, Session, tools};
 use crate::llm::{History, Role};
 use crate::media::{Mark, TurnId, Word};

@@ -65,8 +65,14 @@ impl Ears {
     }
 }
 
-/// An answer of the recogniser, or its failure, and when its utterance ended.
-type Written = (Instant, Result<Transcript, asr::Error>);
+/// What the recogniser says of an utterance.
+struct Written {
+    /// When the utterance ended.
+    ended: Instant,
+    /// Whether it cut in on an answer.
+    cut_in: bool,
+    transcript: Result<Transcript, asr::Error>,
+}
 
 pub(super) struct Ear {
     session: Arc<Session>,
@@ -104,7 +110,7 @@ impl Ear {
                     }
                     Err(_) => switched = false,
                 },
-                Some((ended, written)) = self.writing.next() => self.written(ended, written).await,
+                Some(written) = self.writing.next() => self.written(written).await,
                 () = sleep_until(resume.unwrap_or_else(Instant::now)), if resume.is_some() => self.hear(Hearing::Nothing).await,
                 frame = frames.recv() => match frame {
                     Some(frame) => self.frame(&frame).await,
@@ -153,15 +159,17 @@ impl Ear {
             asr::Event::Discarded => self.hear(Hearing::Nothing).await,
             asr::Event::Utterance(samples) => {
                 let ended = Instant::now();
-                self.resume_at = (self.told == Some(Hearing::CutIn)).then(|| ended + RESUME_AFTER);
-                let written = self.ears.transcribe(samples.into());
-                self.writing.push(written.map(move |transcript| (ended, transcript)).boxed());
+                let cut_in = self.told == Some(Hearing::CutIn);
+                self.resume_at = cut_in.then(|| ended + RESUME_AFTER);
+                let transcripts = self.ears.transcribe(samples.into());
+                let written = transcripts.map(move |transcript| Written { ended, cut_in, transcript });
+                self.writing.push(written.boxed());
             }
         }
     }
 
-    async fn written(&mut self, ended: Instant, written: Result<Transcript, asr::Error>) {
-        match written {
+    async fn written(&mut self, Written { ended, cut_in, transcript }: Written) {
+        match transcript {
             Ok(Transcript { text, is_final: false, .. }) => {
                 self.shown = true;
                 self.session.notify(Event::Transcript { text, r#final: false }, None);
@@ -169,7 +177,7 @@ impl Ear {
             Ok(Transcript { text, .. }) => {
                 metrics::turn_stage("asr", ended.elapsed());
                 debug!(chars = text.chars().count(), took_ms = ended.elapsed().as_millis(), "utterance written down");
-                let only_listens = self.told == Some(Hearing::CutIn) && is_back_channel(&text);
+                let only_listens = cut_in && is_back_channel(&text);
                 match check_text(&text) {
                     Ok(text) if !only_listens => self.ask(text).await,
                     _ => self.nothing().await,
@@ -216,8 +224,10 @@ impl Ear {
 /// Whether somebody only shows that they listen: "Okay, okay."
 fn is_back_channel(text: &str) -> bool {
     let text = text.to_lowercase();
-    let is_one = |words: &str| BACK_CHANNELS.contains(&words.trim());
-    let mut parts = text.split(['.', ',', '!', '。', '，', '！', '、', '…']).filter(|part| !part.trim().is_empty()).peekable();
+    let known = |words: &str| BACK_CHANNELS.contains(&words);
+    let is_one = |part: &str| known(part.trim()) || part.split_whitespace().all(known);
+    let mut parts =
+        text.split(['.', ',', '!', '。', '，', '！', '、', '…']).filter(|part| !part.trim().is_empty()).peekable();
     parts.peek().is_some() && parts.all(is_one)
 }
 
@@ -227,7 +237,7 @@ mod tests {
 
     #[test]
     fn back_channels_are_told_from_words() {
-        for heard in ["Mm-hm.", "Yeah", "OK!", "Okay, okay.", "I see.", "嗯。", "好的，好的。"] {
+        for heard in ["Mm-hm.", "Yeah", "OK!", "Okay, okay.", "okay okay", "I see.", "嗯。", "好的，好的。"] {
             assert!(is_back_channel(heard), "{heard}");
         }
         for said in ["Yes, but why?", "Stop", "不对", "好吧，停", ""] {

@@ -33,9 +33,9 @@ use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
 
 use conversation::{Command, Conversation, Saying};
 
+pub use ear::Ears;
 pub use event::{CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
 pub use registry::{NoSlot, SessionRegistry, Slot};
-pub use ear::Ears;
 pub use speaker::Speaker;
 pub use text::{MAX_CHARS, TextError, check as check_text};
 pub use turn::{Chat, Minds, TurnError, Utterance, run as run_turn};

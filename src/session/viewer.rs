@@ -9,8 +9,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
-use super::event::{Event, PROTOCOL_VERSION, Request, State, TurnEvent};
 use super::ear::{Ear, Mic};
+use super::event::{Event, PROTOCOL_VERSION, Request, State, TurnEvent};
 use super::{Busy, Notice, Origin, Session, Shared, check_text, short};
 use crate::render::Catalogue;
 use crate::rtc::{self, Offer, Peer};

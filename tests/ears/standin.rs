@@ -55,7 +55,9 @@ async fn serve(mut stream: TcpStream, behaviour: Http) {
     };
     let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
     let header = |name: &str| {
-        head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned()))
+        head.lines().find_map(|line| {
+            line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned())
+        })
     };
     let len: usize = header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0);
     if matches!(behaviour, Http::HangUp) {
@@ -75,8 +77,11 @@ async fn serve(mut stream: TcpStream, behaviour: Http) {
         (Http::Endless, _) => (200, "content-length: 100000000\r\n", "[".repeat(1 << 20)),
         (Http::Stall | Http::HangUp, _) => return std::future::pending().await,
     };
-    let length = if headers.contains("content-length") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-    let _ = stream.write_all(format!("HTTP/1.1 {status} x\r\nconnection: close\r\n{headers}{length}\r\n{body}").as_bytes()).await;
+    let length =
+        if headers.contains("content-length") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let _ = stream
+        .write_all(format!("HTTP/1.1 {status} x\r\nconnection: close\r\n{headers}{length}\r\n{body}").as_bytes())
+        .await;
 }
 
 /// What the service answers to a right request, or what is wrong with it.
@@ -96,7 +101,9 @@ fn judge(line: &str, key: Option<String>, kind: Option<String>, body: &[u8]) -> 
             if key.as_deref() != Some("Bearer sk-test") || field("model").as_deref() != Some("gpt-4o-mini-transcribe") {
                 return Err("key or model".into());
             }
-            if !known(&["file", "model", "language", "response_format"]) || field("response_format").as_deref() != Some("json") {
+            if !known(&["file", "model", "language", "response_format"])
+                || field("response_format").as_deref() != Some("json")
+            {
                 return Err("fields".into());
             }
         }
@@ -107,7 +114,8 @@ fn judge(line: &str, key: Option<String>, kind: Option<String>, body: &[u8]) -> 
         }
         other => return Err(format!("no route {other}")),
     }
-    Ok(json!({"text": format!(" Heard {seconds:.1} seconds in {}.\n", field("language").unwrap_or("any".into()))}).to_string())
+    Ok(json!({"text": format!(" Heard {seconds:.1} seconds in {}.\n", field("language").unwrap_or("any".into()))})
+        .to_string())
 }
 
 type Parts = BTreeMap<String, (String, Vec<u8>)>;
@@ -131,7 +139,11 @@ fn parts(boundary: &str, body: &[u8]) -> Result<Parts, String> {
 fn wav_seconds(file: &[u8]) -> Result<f32, String> {
     let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
     let is_wav = file.len() > 44 && &file[..4] == b"RIFF" && &file[8..16] == b"WAVEfmt " && &file[36..40] == b"data";
-    let is_mono_16k = is_wav && file[20..24] == [1, 0, 1, 0] && number(24) == 16_000 && number(28) == 32_000 && file[32..36] == [2, 0, 16, 0];
+    let is_mono_16k = is_wav
+        && file[20..24] == [1, 0, 1, 0]
+        && number(24) == 16_000
+        && number(28) == 32_000
+        && file[32..36] == [2, 0, 16, 0];
     if !is_mono_16k || number(4) != file.len() - 8 || number(40) != file.len() - 44 {
         return Err("no WAV of 16 kHz mono".into());
     }
@@ -161,58 +173,74 @@ pub enum Ws {
 
 /// A `FunASR` runtime in the mode 2pass.
 pub async fn funasr(behaviour: Ws) -> SocketAddr {
-    websocket(behaviour, |request, mut response| {
-        let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        if header("sec-websocket-protocol").as_deref() != Some("binary") || header("authorization").as_deref() != Some("Bearer fun") {
-            return Err(401);
-        }
-        response.headers_mut().insert("sec-websocket-protocol", "binary".parse().unwrap());
-        Ok(response)
-    }, move |mut socket| async move {
-        let mut configured = false;
-        let mut samples = 0;
-        while let Some(Ok(message)) = socket.next().await {
-            let reply = |mode: &str, text: &str, is_final: bool| {
-                Message::text(json!({"mode": mode, "text": text, "wav_name": "visavis", "is_final": is_final}).to_string())
-            };
-            match message {
-                Message::Text(text) => {
-                    let said: Value = serde_json::from_str(&text).unwrap();
-                    if said["is_speaking"] == true {
-                        let right = said["mode"] == "2pass" && said["chunk_size"] == json!([5, 10, 5]) && said["wav_format"] == "pcm"
-                            && said["audio_fs"] == 16_000 && said["chunk_interval"] == 10 && said["hotwords"].is_string();
-                        assert!(right && !configured, "{said}");
-                        configured = true;
-                        continue;
-                    }
-                    assert_eq!(said["is_speaking"], false, "{said}");
-                    let text = format!("<|zh|><|NEUTRAL|>今天天氣 {samples}。");
-                    match behaviour {
-                        Ws::Garbage => socket.send(Message::text("<html>")).await.unwrap(),
-                        Ws::HangUp => return,
-                        Ws::Stall => std::future::pending().await,
-                        Ws::Failure => socket.send(Message::text(json!({"is_final": false, "is_end": true, "error": "x"}).to_string())).await.unwrap(),
-                        _ => {
-                            let _ = socket.send(reply("2pass-offline", &text, false)).await;
-                            if behaviour == Ws::Good {
-                                let end = json!({"mode": "2pass", "wav_name": "visavis", "is_final": true, "is_end": true});
-                                let _ = socket.send(Message::text(end.to_string())).await;
+    websocket(
+        behaviour,
+        |request, mut response| {
+            let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+            if header("sec-websocket-protocol").as_deref() != Some("binary")
+                || header("authorization").as_deref() != Some("Bearer fun")
+            {
+                return Err(401);
+            }
+            response.headers_mut().insert("sec-websocket-protocol", "binary".parse().unwrap());
+            Ok(response)
+        },
+        move |mut socket| async move {
+            let mut configured = false;
+            let mut samples = 0;
+            while let Some(Ok(message)) = socket.next().await {
+                let reply = |mode: &str, text: &str, is_final: bool| {
+                    Message::text(
+                        json!({"mode": mode, "text": text, "wav_name": "visavis", "is_final": is_final}).to_string(),
+                    )
+                };
+                match message {
+                    Message::Text(text) => {
+                        let said: Value = serde_json::from_str(&text).unwrap();
+                        if said["is_speaking"] == true {
+                            let right = said["mode"] == "2pass"
+                                && said["chunk_size"] == json!([5, 10, 5])
+                                && said["wav_format"] == "pcm"
+                                && said["audio_fs"] == 16_000
+                                && said["chunk_interval"] == 10
+                                && said["hotwords"].is_string();
+                            assert!(right && !configured, "{said}");
+                            configured = true;
+                            continue;
+                        }
+                        assert_eq!(said["is_speaking"], false, "{said}");
+                        let text = format!("<|zh|><|NEUTRAL|>今天天氣 {samples}。");
+                        match behaviour {
+                            Ws::Garbage => socket.send(Message::text("<html>")).await.unwrap(),
+                            Ws::HangUp => return,
+                            Ws::Stall => std::future::pending().await,
+                            Ws::Failure => socket
+                                .send(Message::text(json!({"is_final": false, "is_end": true, "error": "x"}).to_string()))
+                                .await
+                                .unwrap(),
+                            _ => {
+                                let _ = socket.send(reply("2pass-offline", &text, false)).await;
+                                if behaviour == Ws::Good {
+                                    let end =
+                                        json!({"mode": "2pass", "wav_name": "visavis", "is_final": true, "is_end": true});
+                                    let _ = socket.send(Message::text(end.to_string())).await;
+                                }
                             }
                         }
                     }
-                }
-                Message::Binary(sound) => {
-                    // Sound before the configuration is thrown away.
-                    samples += if configured { sound.len() / 2 } else { 0 };
-                    assert!(sound.len() <= 1_920, "{}", sound.len());
-                    if samples == 9_600 {
-                        socket.send(reply("2pass-online", "今天", false)).await.unwrap();
+                    Message::Binary(sound) => {
+                        // Sound before the configuration is thrown away.
+                        samples += if configured { sound.len() / 2 } else { 0 };
+                        assert!(sound.len() <= 1_920, "{}", sound.len());
+                        if samples == 9_600 {
+                            socket.send(reply("2pass-online", "今天", false)).await.unwrap();
+                        }
                     }
+                    _ => {}
                 }
-                _ => {}
             }
-        }
-    })
+        },
+    )
     .await
 }
 

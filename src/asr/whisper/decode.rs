@@ -144,7 +144,9 @@ impl Decoder {
 
     fn best(&self, logits: &[f32], may_end: bool) -> i32 {
         let may = |token: usize| self.allowed[token] && (may_end || token as i32 != self.end);
-        let best = (0..logits.len().min(self.allowed.len())).filter(|&token| may(token)).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        let best = (0..logits.len().min(self.allowed.len()))
+            .filter(|&token| may(token))
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
         best.map_or(self.end, |token| token as i32)
     }
 }
