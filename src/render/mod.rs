@@ -8,12 +8,15 @@ mod catalogue;
 mod composite;
 mod face;
 mod idle;
+mod layer;
 mod morph;
 mod pixel;
 mod sway;
 mod thread;
 mod timeline;
+mod triangle;
 mod visemes;
+mod warp;
 mod worker;
 
 use std::sync::Arc;
