@@ -55,7 +55,7 @@ pub(super) const EYES: [&str; 10] =
 /// The brows' poses; the first is the rest face.
 pub(super) const BROWS: [&str; 3] = ["rest", "brow_up", "brow_down"];
 
-/// A character that can be painted. About 20 MiB at 512 × 512.
+/// A character that can be painted. About 9 MiB at 512 × 512.
 pub struct Avatar {
     id: String,
     names: BTreeMap<String, String>,
