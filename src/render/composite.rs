@@ -1,18 +1,17 @@
 //! Puts the layers together: background and body breathe, the face is painted into the head, the head is turned over
-//! them, the collar comes last; then RGB becomes I420.
+//! them, the collar comes last.
 //!
-//! In: a [`Rig`]. Out: a [`VideoFrame`]. One thread, no clock; the buffers (2.6 MiB at 512 × 512) are reused and only what
-//! changed is painted again.
+//! In: a [`Rig`]. Out: a [`VideoFrame`]. One thread, no clock; the head's planes are kept and only the parts of the face that
+//! changed are painted again.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix, rgba_to_yuv420};
-
-use super::avatar::{Avatar, BROWS, EYES, MOUTH, Patch};
+use super::avatar::{Avatar, BROWS, EYES, MOUTH};
+use super::layer::{Layer, Plane, mix, over};
 use super::morph::Morph;
-use super::pixel::{Lanes, Rect, Rgba, gather, mix_rows, over, sample_two, spread};
+use super::pixel::{Lanes, Rect, gather, spread};
 use super::sway::{Attitude, BLOCK, Cover};
+use super::warp::Block;
 use crate::media::VideoFrame;
 
 /// How far breath lifts the shoulders, as a share of the picture's height: 1.6 px of 512.
@@ -21,11 +20,8 @@ const BREATH_LIFT: f32 = 1.6 / 512.0;
 /// The head's share of that lift.
 const HEAD_LIFT: f32 = 0.6;
 
-/// The head leaves its resting place by less than this part of the picture's width: 5° of yaw and roll make 24 px of 512.
-const SWAY_ROOM: usize = 12;
-
-/// Where the eyes differ from rest by so many grey levels, the brows' own change no longer counts.
-const LID_LEVELS: i32 = 48;
+/// Where the eyes' luma differs from rest by so many levels, the brows' own change no longer counts.
+const LID_LEVELS: i32 = 40;
 
 /// All that can move in a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,41 +45,33 @@ pub(super) struct Compositor {
     brows: Morph,
     /// Where eyes and brows share pixels: their changes are added up there.
     shared: Rect,
+    /// The eyes with that sum.
+    eyes_and_brows: Vec<Lanes>,
     /// The head layer with the current face, not yet turned.
-    head: Vec<Lanes>,
-    /// The picture.
-    frame: Vec<Rgba>,
+    head: Layer,
     moved: Vec<[f32; 2]>,
     sources: Vec<[f32; 2]>,
-    /// One row of the collar as the breath has it.
-    row: Vec<Rgba>,
     collar: Rect,
-    /// Columns that the head may ever cover.
-    wiped: Range<usize>,
     /// Share of the breath's lift in each row.
     rise: Vec<f32>,
 }
 
 impl Compositor {
     pub(super) fn new(avatar: Arc<Avatar>) -> Self {
-        let (w, h) = (avatar.width() as usize, avatar.height() as usize);
+        let height = avatar.height() as usize;
         let nodes = avatar.grid.cols() * avatar.grid.rows();
-        let collar = bounds(&avatar.front, w, |p| p[3] > 0);
-        let hair = bounds(&avatar.head, w, |p| p >> 48 > 0);
-        let room = w / SWAY_ROOM;
+        let collar = bounds(&avatar.front.alpha);
         Self {
             mouth: Morph::new(&avatar.mouth),
             eyes: Morph::new(&avatar.eyes),
             brows: Morph::new(&avatar.brows),
             shared: avatar.eyes.area.intersection(avatar.brows.area),
+            eyes_and_brows: avatar.eyes.poses[0].image.clone(),
             head: avatar.head.clone(),
-            frame: avatar.back.clone(),
             moved: vec![[0.0; 2]; nodes],
             sources: vec![[0.0; 2]; nodes],
-            row: vec![[0; 4]; w],
             collar,
-            wiped: (hair.x0.saturating_sub(room) / BLOCK * BLOCK)..(hair.x1 + room).next_multiple_of(BLOCK).min(w),
-            rise: (0..h).map(|y| rise(y, collar, h)).collect(),
+            rise: (0..height).map(|y| rise(y, collar, height)).collect(),
             avatar,
         }
     }
@@ -91,159 +79,138 @@ impl Compositor {
     /// The picture of this rig.
     pub(super) fn paint(&mut self, rig: &Rig) -> VideoFrame {
         self.paint_face(rig);
+        let mut picture = self.avatar.back.clone();
         let breath_px = rig.breath * BREATH_LIFT * self.avatar.height() as f32;
-        self.breathe(breath_px);
-        self.turn_head(Attitude { lift_px: rig.head.lift_px + breath_px * HEAD_LIFT, ..rig.head });
-        self.put_collar(breath_px);
-        self.converted()
+        self.breathe(&mut picture, breath_px);
+        self.turn_head(&mut picture, Attitude { lift_px: rig.head.lift_px + breath_px * HEAD_LIFT, ..rig.head });
+        self.put_collar(&mut picture, breath_px);
+        picture
     }
 
     fn paint_face(&mut self, rig: &Rig) {
-        let avatar = &*self.avatar;
-        let width = avatar.width() as usize;
-        if self.mouth.paint(&avatar.mouth, &rig.mouth) {
-            paste(&mut self.head, width, &avatar.mouth, &self.mouth.pixels);
+        if self.mouth.paint(&self.avatar.mouth, &rig.mouth) {
+            self.head.put(self.avatar.mouth.area, &self.mouth.pixels);
         }
-        let eyes = self.eyes.paint(&avatar.eyes, &rig.eyes);
-        let brows = self.brows.paint(&avatar.brows, &rig.brows);
+        let eyes = self.eyes.paint(&self.avatar.eyes, &rig.eyes);
+        let brows = self.brows.paint(&self.avatar.brows, &rig.brows);
         if eyes || brows {
-            paste(&mut self.head, width, &avatar.brows, &self.brows.pixels);
-            paste(&mut self.head, width, &avatar.eyes, &self.eyes.pixels);
             self.add_brows_to_eyes();
+            self.head.put(self.avatar.brows.area, &self.brows.pixels);
+            self.head.put(self.avatar.eyes.area, &self.eyes_and_brows);
         }
     }
 
     /// Where both groups have pixels: what the eyes show, plus what the brows change.
     fn add_brows_to_eyes(&mut self) {
-        let avatar = &*self.avatar;
-        let (width, brows) = (avatar.width() as usize, &avatar.brows);
+        self.eyes_and_brows.copy_from_slice(&self.eyes.pixels);
+        let Avatar { brows, eyes, .. } = &*self.avatar;
+        let count = self.shared.width();
+        let start = |area: Rect, y: usize| (y - area.y0) * area.width() + self.shared.x0 - area.x0;
         for y in self.shared.y0..self.shared.y1 {
-            let from = (y - brows.area.y0) * brows.area.width() + self.shared.x0 - brows.area.x0;
-            let count = self.shared.width();
+            let from = start(brows.area, y);
             let rows = self.brows.pixels[from..from + count].iter().zip(&brows.poses[0].image[from..from + count]);
-            for (pixel, (brow, rest)) in self.head[y * width + self.shared.x0..][..count].iter_mut().zip(rows) {
+            let eyes = &mut self.eyes_and_brows[start(eyes.area, y)..][..count];
+            for (pixel, (brow, rest)) in eyes.iter_mut().zip(rows).filter(|(_, (brow, rest))| brow != rest) {
                 let (eye, brow, rest) = (gather(*pixel), gather(*brow), gather(*rest));
+                // A lid that covers this pixel is not what the brows changed.
+                let open = LID_LEVELS - i32::from(eye[0].abs_diff(rest[0])).min(LID_LEVELS);
                 *pixel = spread(std::array::from_fn(|c| {
                     let change = i32::from(brow[c]) - i32::from(rest[c]);
-                    // A lid that covers this pixel is not what the brows changed.
-                    let moved = i32::from(eye[c].abs_diff(rest[c])).min(LID_LEVELS);
-                    (i32::from(eye[c]) + change * (LID_LEVELS - moved) / LID_LEVELS).clamp(0, 255) as u8
+                    (i32::from(eye[c]) + change * open / LID_LEVELS).clamp(0, 255) as u8
                 }));
             }
         }
     }
 
     /// Background and body, stretched upwards by the breath.
-    fn breathe(&mut self, breath_px: f32) {
+    fn breathe(&self, picture: &mut VideoFrame, breath_px: f32) {
         let width = self.avatar.width() as usize;
-        for (y, out) in self.frame.chunks_exact_mut(width).enumerate() {
-            // Where nothing breathes, only what the head left has to be wiped.
-            let columns = if self.rise[y] > 0.0 { 0..width } else { self.wiped.clone() };
-            lifted(out, &self.avatar.back, width, y, breath_px * self.rise[y], columns);
-        }
-    }
-
-    fn turn_head(&mut self, at: Attitude) {
-        let grid = &self.avatar.grid;
-        grid.sources(at, &mut self.moved, &mut self.sources);
-        let (w, h) = (self.avatar.width() as usize, self.avatar.height() as usize);
-        for (j, band) in self.frame.chunks_mut(w * BLOCK).enumerate() {
-            for i in self.wiped.start / BLOCK..self.wiped.end.div_ceil(BLOCK) {
-                let corners =
-                    [(i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1)].map(|(i, j)| self.sources[j * grid.cols() + i]);
-                let low = [0, 1].map(|k| corners.iter().fold(f32::MAX, |m, c| m.min(c[k])));
-                let high = [0, 1].map(|k| corners.iter().fold(f32::MIN, |m, c| m.max(c[k])));
-                match grid.cover(low, high) {
-                    Cover::Nothing => {}
-                    cover => turn_block(band, w, i, &self.head, h, corners, cover),
+        for (k, (to, from)) in picture.planes_mut().into_iter().zip(self.avatar.back.planes()).enumerate() {
+            let (width, scale) = if k == 0 { (width, 1) } else { (width / 2, 2) };
+            for (y, row) in to.chunks_exact_mut(width).enumerate() {
+                let rise = self.rise[y * scale];
+                // Where nothing breathes, the picture began as the background.
+                if rise > 0.0 {
+                    let (top, bottom, part) = lifted(from, width, y, breath_px * rise / scale as f32);
+                    for (out, (a, b)) in row.iter_mut().zip(top.iter().zip(bottom)) {
+                        *out = mix(*a, *b, part);
+                    }
                 }
             }
         }
+    }
+
+    fn turn_head(&mut self, picture: &mut VideoFrame, at: Attitude) {
+        let grid = &self.avatar.grid;
+        grid.sources(at, &mut self.moved, &mut self.sources);
+        let Rect { x0, y0, x1, y1 } = grid.reach();
+        let Layer { luma, alpha, chroma: [u, v], half_alpha } = &self.head;
+        let [y_out, u_out, v_out] = picture.planes_mut();
+        let (mut luma_out, mut chroma_out) = ([y_out], [u_out, v_out]);
+        // A block of chroma is as large as four of luma.
+        for (i, j) in (y0..y1).step_by(2).flat_map(|j| (x0..x1).step_by(2).map(move |i| (i, j))) {
+            let corners = self.corners(i, j, 2);
+            let cover = grid.cover(&corners);
+            let block = Block { at: [i / 2 * BLOCK, j / 2 * BLOCK], corners: corners.map(|c| c.map(|v| v / 2.0)) };
+            match cover {
+                Cover::Nothing => continue,
+                Cover::Some => block.lay([u, v, half_alpha], &mut chroma_out),
+                Cover::Everything => block.copy([u, v], &mut chroma_out),
+            }
+            for (i, j) in [(i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1)] {
+                let block = Block { at: [i * BLOCK, j * BLOCK], corners: self.corners(i, j, 1) };
+                match if cover == Cover::Some { grid.cover(&block.corners) } else { cover } {
+                    Cover::Nothing => {}
+                    Cover::Some => block.lay([luma, alpha], &mut luma_out),
+                    Cover::Everything => block.copy([luma], &mut luma_out),
+                }
+            }
+        }
+    }
+
+    /// Where the corners of the square of `blocks × blocks` blocks read whose first is `i`, `j`.
+    fn corners(&self, i: usize, j: usize, blocks: usize) -> [[f32; 2]; 4] {
+        [(i, j), (i + blocks, j), (i, j + blocks), (i + blocks, j + blocks)]
+            .map(|(i, j)| self.sources[j * self.avatar.grid.cols() + i])
     }
 
     /// The collar, over the neck.
-    fn put_collar(&mut self, breath_px: f32) {
-        let width = self.avatar.width() as usize;
-        let columns = self.collar.x0..self.collar.x1;
-        for y in self.collar.y0..self.collar.y1 {
-            let row = &mut self.row[..];
-            lifted(row, &self.avatar.front, width, y, breath_px * self.rise[y], columns.clone());
-            for (out, top) in self.frame[y * width..][columns.clone()].iter_mut().zip(&row[columns.clone()]) {
-                *out = over(spread(*top), *out);
-            }
-        }
-    }
-
-    fn converted(&self) -> VideoFrame {
-        let (width, height) = (self.avatar.width(), self.avatar.height());
-        let mut picture = VideoFrame::black(width, height);
-        let [y, u, v] = picture.planes_mut();
-        let mut planes = YuvPlanarImageMut {
-            y_plane: BufferStoreMut::Borrowed(y),
-            y_stride: width,
-            u_plane: BufferStoreMut::Borrowed(u),
-            u_stride: width / 2,
-            v_plane: BufferStoreMut::Borrowed(v),
-            v_stride: width / 2,
-            width,
-            height,
-        };
-        let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
-        rgba_to_yuv420(&mut planes, self.frame.as_flattened(), width * 4, range, matrix, YuvConversionMode::Balanced)
-            .expect("planes and frame have the avatar's size");
-        picture
-    }
-}
-
-/// Part of a row as it looks when lifted by `lift_px`; beyond the picture its edge repeats.
-fn lifted(out: &mut [Rgba], layer: &[Rgba], width: usize, y: usize, lift_px: f32, columns: Range<usize>) {
-    let last = layer.len() / width - 1;
-    let from = (y as f32 + lift_px).clamp(0.0, last as f32);
-    let (top, part) = (from as usize, ((from - from.floor()) * 256.0) as u16);
-    let row = |y: usize| &layer[y.min(last) * width..][columns.clone()];
-    if part == 0 {
-        out[columns.clone()].copy_from_slice(row(top));
-    } else {
-        mix_rows(&mut out[columns.clone()], row(top), row(top + 1), part);
-    }
-}
-
-fn turn_block(band: &mut [Rgba], w: usize, i: usize, head: &[Lanes], h: usize, corners: [[f32; 2]; 4], cover: Cover) {
-    // In 1/65536 texels from the first texel's centre; steps between two pixels.
-    let fixed = |v: f32| (v * 65_536.0) as i32;
-    let columns = (i * BLOCK)..((i + 1) * BLOCK).min(w);
-    for (row, out) in band.chunks_exact_mut(w).enumerate() {
-        let t = (row as f32 + 0.5) / BLOCK as f32;
-        let side = |a: [f32; 2], b: [f32; 2]| [a[0] + (b[0] - a[0]) * t - 0.5, a[1] + (b[1] - a[1]) * t - 0.5];
-        let (left, right) = (side(corners[0], corners[2]), side(corners[1], corners[3]));
-        let step = [0, 1].map(|k| fixed((right[k] - left[k]) / BLOCK as f32));
-        // Pixels go by twos, one texel apart: sway's gradient is below 0.1, so each is off by less than 1/20 pixel.
-        let mut at = [fixed(left[0]) + step[0] - 32_768, fixed(left[1]) + step[1]];
-        for out in out[columns.clone()].chunks_exact_mut(2) {
-            if let Some(two) = sample_two(head, w, h, at[0] >> 8, at[1] >> 8) {
-                if cover == Cover::Everything {
-                    out.copy_from_slice(&two.map(gather));
-                } else {
-                    out.copy_from_slice(&[over(two[0], out[0]), over(two[1], out[1])]);
+    fn put_collar(&self, picture: &mut VideoFrame, breath_px: f32) {
+        let Layer { luma, alpha, chroma: [u, v], half_alpha } = &self.avatar.front;
+        let planes = [(luma, alpha, 1), (u, half_alpha, 2), (v, half_alpha, 2)];
+        for (out, (color, alpha, scale)) in picture.planes_mut().into_iter().zip(planes) {
+            let columns = self.collar.x0 / scale..self.collar.x1.div_ceil(scale);
+            for y in self.collar.y0 / scale..self.collar.y1.div_ceil(scale) {
+                let lift_px = breath_px * self.rise[y * scale] / scale as f32;
+                let out = &mut out[y * color.width..][columns.clone()];
+                let (top, bottom, part) = lifted(&color.bytes, color.width, y, lift_px);
+                let (alpha_top, alpha_bottom, _) = lifted(&alpha.bytes, color.width, y, lift_px);
+                let colors = top[columns.clone()].iter().zip(&bottom[columns.clone()]);
+                let alphas = alpha_top[columns.clone()].iter().zip(&alpha_bottom[columns.clone()]);
+                for (out, ((a, b), (alpha_a, alpha_b))) in out.iter_mut().zip(colors.zip(alphas)) {
+                    *out = over(mix(*a, *b, part), mix(*alpha_a, *alpha_b, part), *out);
                 }
             }
-            at = [at[0].wrapping_add(2 * step[0]), at[1].wrapping_add(2 * step[1])];
         }
     }
 }
 
-/// Copies a patch's pixels into the head layer.
-fn paste(head: &mut [Lanes], width: usize, patch: &Patch, pixels: &[Lanes]) {
-    let area = patch.area;
-    for (y, row) in (area.y0..area.y1).zip(pixels.chunks_exact(area.width())) {
-        head[y * width + area.x0..y * width + area.x1].copy_from_slice(row);
-    }
+/// The two rows between which row `y` of a plane lies when lifted by `lift_px`, and how many 256ths the second counts; beyond
+/// the picture its edge repeats.
+fn lifted(plane: &[u8], width: usize, y: usize, lift_px: f32) -> (&[u8], &[u8], u16) {
+    let last = plane.len() / width - 1;
+    let from = (y as f32 + lift_px).clamp(0.0, last as f32);
+    let top = from as usize;
+    let part = ((from - top as f32) * 256.0) as u16;
+    let row = |y: usize| &plane[y.min(last) * width..][..width];
+    (row(top), row(top + 1), part)
 }
 
-/// The smallest rectangle that holds all that is `there`.
-fn bounds<P: Copy>(layer: &[P], width: usize, there: impl Fn(P) -> bool) -> Rect {
-    let mut it = Rect { x0: width, y0: layer.len() / width, x1: 0, y1: 0 };
-    for (n, _) in layer.iter().enumerate().filter(|(_, p)| there(**p)) {
+/// The smallest rectangle that holds all that is there.
+fn bounds(alpha: &Plane) -> Rect {
+    let width = alpha.width;
+    let mut it = Rect { x0: width, y0: alpha.height, x1: 0, y1: 0 };
+    for (n, _) in alpha.bytes.iter().enumerate().filter(|(_, alpha)| **alpha > 0) {
         let (x, y) = (n % width, n / width);
         it = Rect { x0: it.x0.min(x), y0: it.y0.min(y), x1: it.x1.max(x + 1), y1: it.y1.max(y + 1) };
     }

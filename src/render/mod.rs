@@ -8,6 +8,7 @@ mod catalogue;
 mod composite;
 mod face;
 mod idle;
+mod layer;
 mod listen;
 mod mel;
 mod morph;
@@ -15,7 +16,9 @@ mod pixel;
 mod sway;
 mod thread;
 mod timeline;
+mod triangle;
 mod visemes;
+mod warp;
 mod worker;
 
 use std::sync::Arc;

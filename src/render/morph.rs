@@ -7,6 +7,7 @@
 
 use super::avatar::{FLOW_STEPS, Patch, Pose, Tile};
 use super::pixel::{Lanes, gather, sample, sample_two, settle, spread};
+use super::triangle::{FixedPlane, Triangle};
 
 /// Weights are quantised to this many parts, so that they fit bytes and an unchanged face is recognised.
 const PARTS: u16 = 256;
@@ -24,8 +25,10 @@ const MAX_ACTIVE: usize = 6;
 /// Units of [`Morph::moved`] in a pixel: [`PARTS`] × the flow's quarters.
 const MOVED_STEPS: f32 = PARTS as f32 * FLOW_STEPS;
 
-/// Overlap of neighbouring triangles, in pixels: hides the cracks between tiles of different fineness.
-const OVERLAP_PX: f32 = 0.3;
+/// Overlap of neighbouring triangles, in pixels: that of whole tiles hides the cracks between tiles of different fineness,
+/// that of single cells those that rounding leaves.
+const TILE_OVERLAP_PX: f32 = 0.4;
+const CELL_OVERLAP_PX: f32 = 0.05;
 
 /// Stretch or shear below which two neighbouring pixels are read as one, in 1/256 texels a pixel.
 const GENTLE: f32 = 24.0;
@@ -49,14 +52,6 @@ struct Active<'a> {
 
 /// What of a triangle's corners is needed: node and resting position, in pixels of the patch.
 type Corner = (usize, [f32; 2]);
-
-/// A plane over the picture: its value at the origin and its slopes.
-#[derive(Clone, Copy, Default)]
-struct Plane {
-    base: f32,
-    dx: f32,
-    dy: f32,
-}
 
 impl Morph {
     pub(super) fn new(patch: &Patch) -> Self {
@@ -116,40 +111,26 @@ impl Morph {
         match work {
             Tile::Still => {}
             Tile::Flat => self.blend(patch, active, [i0, i1, j0, j1]),
-            Tile::Smooth => self.quad(patch, active, [i0, i1, j0, j1], mixed),
-            Tile::Fine => self.cells(patch, active, [i0, i1, j0, j1], mixed),
-            Tile::Torn => self.torn(patch, active, [i0, i1, j0, j1]),
+            Tile::Smooth => self.smooth(patch, active, [i0, i1, j0, j1]),
+            Tile::Fine | Tile::Torn => self.cells(patch, active, [i0, i1, j0, j1], work == Tile::Torn),
         }
     }
 
-    fn cells<const N: usize>(
-        &mut self,
-        patch: &Patch,
-        active: &[Active; N],
-        [i0, i1, j0, j1]: [usize; 4],
-        mix: impl Mix<N>,
-    ) {
+    fn cells<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4], torn: bool) {
         for j in (j0..j1).rev() {
             for i in i0..i1 {
-                self.quad(patch, active, [i, i + 1, j, j + 1], mix);
+                let gain = if torn { self.gain(patch, i, j) } else { 0.0 };
+                self.cell(patch, active, [i, i + 1, j, j + 1], gain);
             }
         }
     }
 
-    /// As [`Self::cells`], but what is inside the mouth comes from the pictures that show it: the more, the wider it is open.
-    fn torn<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4]) {
-        for j in (j0..j1).rev() {
-            for i in i0..i1 {
-                let dy = |i: usize, j: usize| f32::from(self.moved[j * patch.cols + i][1]);
-                let opening = (dy(i, j + 1) - dy(i, j)).max(dy(i + 1, j + 1) - dy(i + 1, j)) / MOVED_STEPS;
-                let gain = INSIDE_GAIN
-                    * ((opening - INSIDE_OPENING_PX.0) / (INSIDE_OPENING_PX.1 - INSIDE_OPENING_PX.0)).clamp(0.0, 1.0);
-                let mix = move |active: &[Active; N], at: &[[i32; 2]; N], width, height| {
-                    mixed_by_inside(active, at, width, height, gain)
-                };
-                self.quad(patch, active, [i, i + 1, j, j + 1], mix);
-            }
-        }
+    /// What is inside the mouth comes from the pictures that show it: the more, the wider this cell is open.
+    fn gain(&self, patch: &Patch, i: usize, j: usize) -> f32 {
+        let dy = |i: usize, j: usize| f32::from(self.moved[j * patch.cols + i][1]);
+        let opening = (dy(i, j + 1) - dy(i, j)).max(dy(i + 1, j + 1) - dy(i + 1, j)) / MOVED_STEPS;
+        let (from, to) = INSIDE_OPENING_PX;
+        INSIDE_GAIN * ((opening - from) / (to - from)).clamp(0.0, 1.0)
     }
 
     fn move_nodes(&mut self, active: &[Active]) {
@@ -178,149 +159,129 @@ impl Morph {
         }
     }
 
-    /// Two triangles between four nodes.
-    fn quad<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], [i0, i1, j0, j1]: [usize; 4], mix: impl Mix<N>) {
-        let by_twos = i1 - i0 > 1;
+    /// The two triangles between four nodes.
+    fn halves(&self, patch: &Patch, [i0, i1, j0, j1]: [usize; 4]) -> [[Corner; 3]; 2] {
         let corner = |i: usize, j: usize| (j * patch.cols + i, <[f32; 2]>::from(patch.place(i, j)));
         let (a, b, c, d) = (corner(i0, j0), corner(i1, j0), corner(i0, j1), corner(i1, j1));
         // Cut along the diagonal whose ends move alike, so that a lip's edge is not cut across.
         let apart = |p: Corner, q: Corner| self.moved[p.0][1].abs_diff(self.moved[q.0][1]);
-        if apart(b, c) <= apart(a, d) {
-            self.triangle(patch, active, [a, b, c], mix, by_twos);
-            self.triangle(patch, active, [d, c, b], mix, by_twos);
-        } else {
-            self.triangle(patch, active, [a, b, d], mix, by_twos);
-            self.triangle(patch, active, [a, d, c], mix, by_twos);
-        }
+        if apart(b, c) <= apart(a, d) { [[a, b, c], [d, c, b]] } else { [[a, b, d], [a, d, c]] }
     }
 
-    fn triangle<const N: usize>(
-        &mut self,
-        patch: &Patch,
-        active: &[Active; N],
-        corners: [Corner; 3],
-        mix: impl Mix<N>,
-        by_twos: bool,
-    ) {
-        let to = corners.map(|(node, at)| {
+    /// Where three nodes are now.
+    fn triangle(&self, corners: [Corner; 3]) -> Option<Triangle> {
+        Triangle::new(corners.map(|(node, at)| {
             let moved = self.moved[node];
             [at[0] + f32::from(moved[0]) / MOVED_STEPS, at[1] + f32::from(moved[1]) / MOVED_STEPS]
-        });
-        let (e1, e2) = (minus(to[1], to[0]), minus(to[2], to[0]));
-        let area = e1[0] * e2[1] - e2[0] * e1[1];
-        // Folded under, or too thin to hold a pixel's centre.
-        if area <= 0.02 {
-            return;
-        }
+        }))
+    }
+
+    /// A whole tile: large triangles, painted span by span.
+    fn smooth<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], nodes: [usize; 4]) {
         let (width, height) = (patch.area.width(), patch.area.height());
-        // Barycentric coordinates of the corners, as functions of the pixel's centre.
-        let u = Plane { base: 0.0, dx: e2[1] / area, dy: -e2[0] / area }.through(to[0], 0.0);
-        let v = Plane { base: 0.0, dx: -e1[1] / area, dy: e1[0] / area }.through(to[0], 0.0);
-        let w = Plane { base: 1.0 - u.base - v.base, dx: -u.dx - v.dx, dy: -u.dy - v.dy };
-        // Plain loops: closures of array methods stay calls here, a tenth of the picture's time.
-        let mut texels = [[Plane::default(); 2]; N];
-        for (texel, Active { pose, .. }) in texels.iter_mut().zip(active) {
-            let flows = [pose.flow[corners[0].0], pose.flow[corners[1].0], pose.flow[corners[2].0]];
-            for k in 0..2 {
-                // In 1/256 texels from the first texel's centre.
-                let from = |c: usize| (corners[c].1[k] + f32::from(flows[c][k]) / FLOW_STEPS - 0.5) * 256.0;
-                let (f0, f1, f2) = (from(0), from(1) - from(0), from(2) - from(0));
-                texel[k] = Plane { base: 0.0, dx: f1 * u.dx + f2 * v.dx, dy: f1 * u.dy + f2 * v.dy }.through(to[0], f0);
+        for corners in self.halves(patch, nodes) {
+            let Some(triangle) = self.triangle(corners) else { continue };
+            let mut texels = [[FixedPlane::default(); 2]; N];
+            // Skin that is hardly stretched is read by twos, one texel apart, off by less than 1/20 pixel.
+            let mut gentle = true;
+            for (texel, Active { pose, .. }) in texels.iter_mut().zip(active) {
+                let [x, y] = seen(pose, corners).map(|values| triangle.plane(values));
+                gentle &= (x.dx - 256.0).abs() < GENTLE && y.dx.abs() < GENTLE;
+                *texel = [x.in_fixed_point(), y.in_fixed_point()];
             }
-        }
-        // Skin that is hardly stretched is read by twos, one texel apart, off by less than 1/20 pixel.
-        let unit = |t: [Plane; 2]| (t[0].dx - 256.0).abs() < GENTLE && t[1].dx.abs() < GENTLE;
-        let gentle = by_twos && texels.into_iter().all(unit);
-        let low = to[0][1].min(to[1][1]).min(to[2][1]);
-        let high = to[0][1].max(to[1][1]).max(to[2][1]);
-        let left = to[0][0].min(to[1][0]).min(to[2][0]) - OVERLAP_PX;
-        let right = to[0][0].max(to[1][0]).max(to[2][0]) + OVERLAP_PX;
-        for y in first_pixel(low - OVERLAP_PX)..first_pixel(high + OVERLAP_PX).min(height) {
-            let centre = y as f32 + 0.5;
-            let (mut from, mut to) = (left, right);
-            for side in [u, v, w] {
-                (from, to) = side.clip(centre, from, to);
-            }
-            let (from, to) = (first_pixel(from), first_pixel(to).min(width));
-            if from >= to {
-                continue;
-            }
-            let start = from as f32 + 0.5;
-            let (mut at, mut step) = ([[0; 2]; N], [[0; 2]; N]);
-            for n in 0..N {
-                for k in 0..2 {
-                    at[n][k] = texels[n][k].at(start, centre) as i32;
-                    step[n][k] = texels[n][k].dx as i32;
+            let edges = triangle.edges(TILE_OVERLAP_PX);
+            let columns = triangle.pixels(0, TILE_OVERLAP_PX, width);
+            let (y0, y1) = triangle.pixels(1, TILE_OVERLAP_PX, height);
+            for y in y0..y1 {
+                let (from, to) = Triangle::row(&edges, y, columns);
+                let Some(row) = self.pixels.get_mut(y * width + from..y * width + to) else { continue };
+                let mut at = [[0; 2]; N];
+                for (at, axes) in at.iter_mut().zip(&texels) {
+                    *at = [axes[0].at(from, y), axes[1].at(from, y)];
+                }
+                let forward = |at: &mut [[i32; 2]; N], pixels: i32| {
+                    for (at, axes) in at.iter_mut().zip(&texels) {
+                        at[0] = at[0].wrapping_add(axes[0].dx.wrapping_mul(pixels));
+                        at[1] = at[1].wrapping_add(axes[1].dx.wrapping_mul(pixels));
+                    }
+                };
+                let mut done = 0;
+                while gentle && done + 2 <= row.len() {
+                    let Some(two) = mixed_two(active, &rounded(&at), width, height) else { break };
+                    row[done..done + 2].copy_from_slice(&two);
+                    forward(&mut at, 2);
+                    done += 2;
+                }
+                for pixel in &mut row[done..] {
+                    *pixel = mixed(active, &rounded(&at), width, height);
+                    forward(&mut at, 1);
                 }
             }
-            let forward = |at: &mut [[i32; 2]; N], pixels: i32| {
-                for (at, step) in at.iter_mut().zip(step) {
-                    *at =
-                        [at[0].wrapping_add(step[0].wrapping_mul(pixels)), at[1].wrapping_add(step[1].wrapping_mul(pixels))];
+        }
+    }
+
+    /// A single cell: triangles of a pixel or two, each of whose pixels is looked for by itself.
+    fn cell<const N: usize>(&mut self, patch: &Patch, active: &[Active; N], nodes: [usize; 4], gain: f32) {
+        let (width, height) = (patch.area.width(), patch.area.height());
+        for corners in self.halves(patch, nodes) {
+            let Some(triangle) = self.triangle(corners) else { continue };
+            let (x0, x1) = triangle.pixels(0, CELL_OVERLAP_PX, width);
+            let (y0, y1) = triangle.pixels(1, CELL_OVERLAP_PX, height);
+            let first = triangle.first();
+            let slack = [first, triangle.second, triangle.third].map(|c| -c.slack(CELL_OVERLAP_PX));
+            let mut texels = [[[0.0; 3]; 2]; N];
+            for (texel, Active { pose, .. }) in texels.iter_mut().zip(active) {
+                *texel = seen(pose, corners);
+            }
+            for y in y0..y1 {
+                for x in x0..x1 {
+                    let (cx, cy) = (x as f32 + 0.5, y as f32 + 0.5);
+                    let (u, v, w) = (first.at(cx, cy), triangle.second.at(cx, cy), triangle.third.at(cx, cy));
+                    if u < slack[0] || v < slack[1] || w < slack[2] {
+                        continue;
+                    }
+                    let mut at = [[0; 2]; N];
+                    for (at, [tx, ty]) in at.iter_mut().zip(&texels) {
+                        at[0] = (tx[0] * u + tx[1] * v + tx[2] * w) as i32;
+                        at[1] = (ty[0] * u + ty[1] * v + ty[2] * w) as i32;
+                    }
+                    self.pixels[y * width + x] = if gain > 0.0 {
+                        mixed_by_inside(active, &at, width, height, gain)
+                    } else {
+                        mixed(active, &at, width, height)
+                    };
                 }
-            };
-            let row = &mut self.pixels[y * width + from..y * width + to];
-            let mut done = 0;
-            while gentle && done + 2 <= row.len() {
-                let Some(two) = mixed_two(active, &at, width, height) else { break };
-                row[done..done + 2].copy_from_slice(&two);
-                forward(&mut at, 2);
-                done += 2;
-            }
-            for pixel in &mut row[done..] {
-                *pixel = mix(active, &at, width, height);
-                forward(&mut at, 1);
             }
         }
     }
 }
 
-/// How a pixel is mixed: the pictures, where each is read, and their size.
-trait Mix<const N: usize>: Fn(&[Active; N], &[[i32; 2]; N], usize, usize) -> Lanes + Copy {}
-
-impl<const N: usize, F: Fn(&[Active; N], &[[i32; 2]; N], usize, usize) -> Lanes + Copy> Mix<N> for F {}
-
-impl Plane {
-    /// The same slopes, with `value` at `point`.
-    fn through(self, point: [f32; 2], value: f32) -> Self {
-        Self { base: value - self.dx * point[0] - self.dy * point[1], ..self }
-    }
-
-    fn at(self, x: f32, y: f32) -> f32 {
-        self.base + self.dx * x + self.dy * y
-    }
-
-    /// The part of a row within `from..to` where this barycentric coordinate is not negative, give or take the overlap.
-    fn clip(self, y: f32, from: f32, to: f32) -> (f32, f32) {
-        // Of a thin triangle no more than half its height: far outside it, its slopes lead anywhere.
-        let slack = (OVERLAP_PX * (self.dx.abs() + self.dy.abs())).min(0.5);
-        let rest = self.base + self.dy * y + slack;
-        if self.dx > 1e-6 {
-            (from.max(-rest / self.dx), to)
-        } else if self.dx < -1e-6 {
-            (from, to.min(-rest / self.dx))
-        } else if rest < 0.0 {
-            (from, from)
-        } else {
-            (from, to)
-        }
-    }
-}
-
-/// The first pixel whose centre is at or after `v`.
-fn first_pixel(v: f32) -> usize {
-    (v + 0.5).max(0.0) as usize
-}
-
+/// Where a picture shows three nodes, per axis: in 1/256 texels from the first texel's centre.
 #[inline]
+fn seen(pose: &Pose, corners: [Corner; 3]) -> [[f32; 3]; 2] {
+    let mut out = [[0.0; 3]; 2];
+    for (c, (node, at)) in corners.into_iter().enumerate() {
+        let flow = pose.flow[node];
+        out[0][c] = (at[0] - 0.5) * 256.0 + f32::from(flow[0]) * (256.0 / FLOW_STEPS);
+        out[1][c] = (at[1] - 0.5) * 256.0 + f32::from(flow[1]) * (256.0 / FLOW_STEPS);
+    }
+    out
+}
+
+/// All pictures by their weights; `at` is where each is read, in 1/256 texels.
+#[expect(clippy::inline_always, reason = "the innermost loop of every picture; a call costs a third of it")]
+#[inline(always)]
 fn mixed<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize) -> Lanes {
-    settle(
-        active.iter().zip(at).map(|(a, [x, y])| sample(&a.pose.image, width, height, *x, *y) * Lanes::from(a.parts)).sum(),
-    )
+    let mut sum = 0;
+    for (a, [x, y]) in active.iter().zip(at) {
+        sum += sample(&a.pose.image, width, height, *x, *y) * Lanes::from(a.parts);
+    }
+    settle(sum)
 }
 
 /// [`mixed`] for two neighbours that are read one texel apart.
-#[inline]
+#[expect(clippy::inline_always, reason = "the innermost loop of every picture; a call costs a third of it")]
+#[inline(always)]
 fn mixed_two<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: usize, height: usize) -> Option<[Lanes; 2]> {
     let mut sums = [0; 2];
     for (a, [x, y]) in active.iter().zip(at) {
@@ -328,6 +289,14 @@ fn mixed_two<const N: usize>(active: &[Active; N], at: &[[i32; 2]; N], width: us
         sums = [sums[0] + two[0] * Lanes::from(a.parts), sums[1] + two[1] * Lanes::from(a.parts)];
     }
     Some(sums.map(settle))
+}
+
+/// 1/65536 to 1/256 texels.
+#[inline]
+fn rounded<const N: usize>(at: &[[i32; 2]; N]) -> [[i32; 2]; N] {
+    let mut out = *at;
+    out.as_flattened_mut().iter_mut().for_each(|v| *v >>= 8);
+    out
 }
 
 /// Each picture counts by its weight, and far more where it shows the inside of the mouth.
@@ -366,10 +335,6 @@ fn quantised(weights: &[f32]) -> Vec<u16> {
         parts[heaviest] = (i32::from(parts[heaviest]) + left).clamp(0, i32::from(PARTS)) as u16;
     }
     parts
-}
-
-fn minus(a: [f32; 2], b: [f32; 2]) -> [f32; 2] {
-    [a[0] - b[0], a[1] - b[1]]
 }
 
 #[cfg(test)]

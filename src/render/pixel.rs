@@ -1,10 +1,13 @@
-//! Arithmetic on premultiplied RGBA pixels, four channels at a time in one machine word. Pure; runs where the caller runs.
+//! Arithmetic on premultiplied pixels, four channels at a time in one machine word. Pure; runs where the caller runs.
 
 /// Red, green, blue, alpha; the colours are already multiplied by alpha.
 pub(crate) type Rgba = [u8; 4];
 
-/// One pixel in 16-bit lanes, so that a byte times 256 still fits its lane. What is read often is kept this way: twice the
-/// memory, half the time of a sample.
+/// Luma, U, V (BT.601, limited range, 128 is grey), alpha; the others, offsets included, are already multiplied by alpha.
+pub(crate) type Yuva = [u8; 4];
+
+/// One pixel, [`Rgba`] or [`Yuva`], in 16-bit lanes, so that a byte times 256 still fits its lane. What is read often is
+/// kept this way: twice the memory, half the time of a sample.
 pub(crate) type Lanes = u64;
 
 /// Half of 256 in each lane: rounds where `>> 8` would cut.
@@ -41,14 +44,14 @@ impl Rect {
 }
 
 #[inline]
-pub(crate) fn spread(p: Rgba) -> Lanes {
+pub(crate) fn spread(p: [u8; 4]) -> Lanes {
     let v = Lanes::from(u32::from_le_bytes(p));
     let v = (v | (v << 16)) & 0x0000_FFFF_0000_FFFF;
     (v | (v << 8)) & BYTES
 }
 
 #[inline]
-pub(crate) fn gather(v: Lanes) -> Rgba {
+pub(crate) fn gather(v: Lanes) -> [u8; 4] {
     let v = (v | (v >> 8)) & 0x0000_FFFF_0000_FFFF;
     ((v | (v >> 16)) as u32).to_le_bytes()
 }
@@ -63,8 +66,9 @@ pub(crate) fn settle(sum: Lanes) -> Lanes {
 #[expect(clippy::inline_always, reason = "the innermost loop of every picture; a call costs a third of it")]
 #[inline(always)]
 pub(crate) fn sample(texels: &[Lanes], stride: usize, rows: usize, x: i32, y: i32) -> Lanes {
-    let x = x.clamp(0, (stride as i32 - 1) * 256 - 1);
-    let y = y.clamp(0, (rows as i32 - 1) * 256 - 1);
+    // Not `clamp`, which checks its limits each time.
+    let x = x.min((stride as i32 - 1) * 256 - 1).max(0);
+    let y = y.min((rows as i32 - 1) * 256 - 1).max(0);
     let (fx, fy) = ((x & 255) as u64, (y & 255) as u64);
     let at = (y >> 8) as usize * stride + (x >> 8) as usize;
     let both = (fx * fy + 128) >> 8;
@@ -97,27 +101,25 @@ pub(crate) fn sample_two(texels: &[Lanes], stride: usize, rows: usize, x: i32, y
     Some([settle(first), settle(second)])
 }
 
-/// `top` over `bottom`; bottom is opaque or premultiplied.
-#[inline]
-pub(crate) fn over(top: Lanes, bottom: Rgba) -> Rgba {
-    let alpha = (top >> 48) & 255;
-    // 0..=256, so that full alpha leaves nothing of the bottom.
-    let keep = 256 - (alpha + (alpha >> 7));
-    gather(top + settle(spread(bottom) * keep))
-}
-
-/// `a` and `b` mixed, `t` of 256 parts of `b`. Rows of equal length; a plain loop that the compiler vectorises.
-pub(crate) fn mix_rows(out: &mut [Rgba], a: &[Rgba], b: &[Rgba], t: u16) {
-    for ((out, a), b) in out.as_flattened_mut().iter_mut().zip(a.as_flattened()).zip(b.as_flattened()) {
-        *out = ((u16::from(*a) * (256 - t) + u16::from(*b) * t + 128) >> 8) as u8;
-    }
-}
-
 /// Straight alpha to premultiplied, rounded.
 pub(crate) fn premultiply(p: Rgba) -> Rgba {
     let a = u16::from(p[3]);
     let times = |c: u8| ((u16::from(c) * a + 127) / 255) as u8;
     [times(p[0]), times(p[1]), times(p[2]), p[3]]
+}
+
+/// The colour that video encoders want, rounded.
+pub(crate) fn yuva([r, g, b, a]: Rgba) -> Yuva {
+    let [red, green, blue, alpha] = [r, g, b, a].map(f32::from);
+    let part = |offset: f32, weights: [f32; 3]| {
+        let sum = offset * alpha + weights[0] * red + weights[1] * green + weights[2] * blue;
+        (sum / 255.0).round().clamp(0.0, 255.0) as u8
+    };
+    // BT.601's weights times 219 levels of luma and 224 of chroma.
+    let y = part(16.0, [65.481, 128.553, 24.966]);
+    let u = part(128.0, [-37.797, -74.203, 112.0]);
+    let v = part(128.0, [112.0, -93.786, -18.214]);
+    [y, u, v, a]
 }
 
 #[cfg(test)]
@@ -158,18 +160,10 @@ mod tests {
     }
 
     #[test]
-    fn opaque_hides_and_clear_shows_what_lies_below() {
-        assert_eq!(over(spread([1, 2, 3, 255]), [99, 98, 97, 255]), [1, 2, 3, 255]);
-        assert_eq!(over(0, [99, 98, 97, 255]), [99, 98, 97, 255]);
-    }
-
-    #[test]
-    fn rows_mix_without_drift_at_both_ends() {
-        let (a, b) = ([[0, 255, 7, 255]; 5], [[255, 0, 7, 255]; 5]);
-        let mut out = [[0; 4]; 5];
-        mix_rows(&mut out, &a, &b, 0);
-        assert_eq!(out, a);
-        mix_rows(&mut out, &a, &b, 256);
-        assert_eq!(out, b);
+    fn white_black_and_red_are_what_bt_601_says() {
+        assert_eq!(yuva([255, 255, 255, 255]), [235, 128, 128, 255]);
+        assert_eq!(yuva([0, 0, 0, 255]), [16, 128, 128, 255]);
+        assert_eq!(yuva([255, 0, 0, 255]), [81, 90, 240, 255]);
+        assert_eq!(yuva([0, 0, 0, 0]), [0, 0, 0, 0]);
     }
 }

@@ -4,13 +4,17 @@
 //! In: angles. Out: source positions at the corners of 8 px blocks. Pure; the render thread calls it once a picture.
 //! A flat layer moved this way differs from a true 3-D render at 5° of yaw by 3.6 grey levels (9.9 if it does not move).
 
-use super::pixel::Rgba;
+use super::pixel::{Rect, Rgba};
 
 /// Side of the squares in which the warp is linear, in pixels: the pack's grid has a node each 10.7 px at 512.
 pub(super) const BLOCK: usize = 8;
 
-/// Rounds of the fixed-point search for the source of a point. Sway's gradient is below 0.1, so each round adds a digit.
-const ROUNDS: usize = 3;
+/// The head leaves its resting place by less than this part of the picture's width: 5° of yaw and roll make 24 px of 512.
+const SWAY_ROOM: usize = 12;
+
+/// Rounds of the fixed-point search for the source of a point. Sway's gradient is below 0.1, so each round adds a digit;
+/// the first is to know the node's own displacement.
+const ROUNDS: usize = 2;
 
 /// How the head is held. Radians; positive yaw turns the face to the picture's right, pitch down, roll to its left shoulder.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,6 +53,8 @@ pub(super) struct HeadGrid {
     rest_px: Vec<[f32; 2]>,
     /// Per block of the head layer: is anything there, and is it all opaque?
     blocks: Vec<Cover>,
+    /// Blocks that the head may ever cover; all sides are even.
+    reach: Rect,
 }
 
 /// What the head layer has within a block.
@@ -93,7 +99,9 @@ impl HeadGrid {
         width: usize,
     ) -> Option<Self> {
         let height = head.len() / width;
-        let (grid_cols, grid_rows) = (width.div_ceil(BLOCK) + 1, height.div_ceil(BLOCK) + 1);
+        // An even number of blocks: chroma's are as large as four of luma's.
+        let blocks = |side: usize| side.div_ceil(2 * BLOCK) * 2;
+        let (grid_cols, grid_rows) = (blocks(width) + 1, blocks(height) + 1);
         let mut fine = Vec::with_capacity(grid_cols * grid_rows);
         for j in 0..grid_rows {
             for i in 0..grid_cols {
@@ -110,7 +118,8 @@ impl HeadGrid {
         }
         let shares = fine.iter().map(|p| neck.share(p[1])).collect();
         let blocks = cover(head, width, grid_cols - 1, grid_rows - 1);
-        Some(Self { camera, neck, cols: grid_cols, rows: grid_rows, points: fine, shares, rest_px, blocks })
+        let reach = reach(&blocks, grid_cols - 1, (width / SWAY_ROOM).div_ceil(BLOCK));
+        Some(Self { camera, neck, cols: grid_cols, rows: grid_rows, points: fine, shares, rest_px, blocks, reach })
     }
 
     /// Nodes in a row.
@@ -123,14 +132,25 @@ impl HeadGrid {
         self.rows
     }
 
-    /// What the head layer has between these positions (pixels).
-    pub(super) fn cover(&self, from: [f32; 2], to: [f32; 2]) -> Cover {
-        let block = |v: f32, n: usize| ((v / BLOCK as f32).floor().max(0.0) as usize).min(n - 2);
-        let (i0, i1) = (block(from[0] - 1.0, self.cols), block(to[0] + 1.0, self.cols));
-        let (j0, j1) = (block(from[1] - 1.0, self.rows), block(to[1] + 1.0, self.rows));
+    /// The blocks that the head may ever cover: all sides are even.
+    pub(super) fn reach(&self) -> Rect {
+        self.reach
+    }
+
+    /// What the head layer has between four positions (pixels), and around them as far as reading chroma reaches.
+    pub(super) fn cover(&self, corners: &[[f32; 2]; 4]) -> Cover {
+        const MARGIN_PX: f32 = 2.0;
+        let [a, b, c, d] = corners;
+        // From the first to the last block along an axis.
+        let blocks = |k: usize, count: usize| {
+            let (low, high) = (a[k].min(b[k]).min(c[k]).min(d[k]), a[k].max(b[k]).max(c[k]).max(d[k]));
+            let block = |v: f32| ((v / BLOCK as f32) as usize).min(count - 1);
+            block(low - MARGIN_PX)..=block(high + MARGIN_PX)
+        };
+        let (columns, rows) = (blocks(0, self.cols - 1), blocks(1, self.rows - 1));
         let mut found: Option<Cover> = None;
-        for j in j0..=j1 {
-            for cover in &self.blocks[j * (self.cols - 1) + i0..=j * (self.cols - 1) + i1] {
+        for row in rows {
+            for cover in &self.blocks[row * (self.cols - 1)..][columns.clone()] {
                 match found {
                     Some(f) if f != *cover => return Cover::Some,
                     _ => found = Some(*cover),
@@ -140,25 +160,27 @@ impl HeadGrid {
         found.unwrap_or(Cover::Nothing)
     }
 
-    /// For each node, where in the resting layer the picture of the turned head takes its pixels from.
-    /// `moved` is scratch; both have a place for each node.
+    /// For each node at the corners of the blocks in reach, where in the resting layer the picture of the turned head takes
+    /// its pixels from. `moved` is scratch; both have a place for each node.
     pub(super) fn sources(&self, at: Attitude, moved: &mut [[f32; 2]], out: &mut [[f32; 2]]) {
         let turn = rotation(at);
-        for (n, moved) in moved.iter_mut().enumerate() {
-            let (p, share) = (self.points[n], self.shares[n]);
-            let q = self.turned(&turn, p, share);
-            let px = self.camera.pixel(q);
-            *moved = [px[0] - self.rest_px[n][0], px[1] - self.rest_px[n][1] - at.lift_px];
+        let Rect { x0, y0, x1, y1 } = self.reach;
+        for j in y0..=y1 {
+            let row = j * self.cols + x0..=j * self.cols + x1;
+            for (n, moved) in row.clone().zip(&mut moved[row]) {
+                let (p, share) = (self.points[n], self.shares[n]);
+                let px = self.camera.pixel(self.turned(&turn, p, share));
+                *moved = [px[0] - self.rest_px[n][0], px[1] - self.rest_px[n][1] - at.lift_px];
+            }
         }
-        for j in 0..self.rows {
-            for i in 0..self.cols {
+        for j in y0..=y1 {
+            for i in x0..=x1 {
                 let here = [(i * BLOCK) as f32, (j * BLOCK) as f32];
-                let mut from = here;
-                for _ in 0..ROUNDS {
-                    let d = self.between(moved, from);
-                    from = [here[0] - d[0], here[1] - d[1]];
+                let mut d = moved[j * self.cols + i];
+                for _ in 1..ROUNDS {
+                    d = self.between(moved, [here[0] - d[0], here[1] - d[1]]);
                 }
-                out[j * self.cols + i] = from;
+                out[j * self.cols + i] = [here[0] - d[0], here[1] - d[1]];
             }
         }
     }
@@ -172,9 +194,11 @@ impl HeadGrid {
         })
     }
 
+    /// The field, known in reach, between its nodes.
     fn between(&self, field: &[[f32; 2]], at: [f32; 2]) -> [f32; 2] {
-        let x = (at[0] / BLOCK as f32).clamp(0.0, (self.cols - 1) as f32 - 0.001);
-        let y = (at[1] / BLOCK as f32).clamp(0.0, (self.rows - 1) as f32 - 0.001);
+        let Rect { x0, y0, x1, y1 } = self.reach;
+        let x = (at[0] / BLOCK as f32).clamp(x0 as f32, x1 as f32 - 0.001);
+        let y = (at[1] / BLOCK as f32).clamp(y0 as f32, y1 as f32 - 0.001);
         let (i, j) = (x as usize, y as usize);
         let (fx, fy) = (x - i as f32, y - j as f32);
         let top = &field[j * self.cols + i..][..2];
@@ -233,7 +257,7 @@ fn cover(head: &[Rgba], width: usize, cols: usize, rows: usize) -> Vec<Cover> {
         for i in 0..cols {
             let (mut low, mut high) = (255, 0);
             for y in j * BLOCK..((j + 1) * BLOCK).min(height) {
-                for p in &head[y * width + i * BLOCK..y * width + ((i + 1) * BLOCK).min(width)] {
+                for p in &head[y * width + (i * BLOCK).min(width)..y * width + ((i + 1) * BLOCK).min(width)] {
                     (low, high) = (low.min(p[3]), high.max(p[3]));
                 }
             }
@@ -245,4 +269,18 @@ fn cover(head: &[Rgba], width: usize, cols: usize, rows: usize) -> Vec<Cover> {
         }
     }
     out
+}
+
+/// The blocks where anything is, and `room` more to each side; rounded outwards to even sides. All if there is nothing.
+fn reach(blocks: &[Cover], cols: usize, room: usize) -> Rect {
+    let all = Rect { x0: 0, y0: 0, x1: cols, y1: blocks.len() / cols };
+    let there = blocks.iter().enumerate().filter(|(_, cover)| **cover != Cover::Nothing);
+    let bounds = there.map(|(n, _)| [n % cols, n / cols, n % cols + 1, n / cols + 1]);
+    let Some([x0, y0, x1, y1]) = bounds.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])])
+    else {
+        return all;
+    };
+    let low = |v: usize| v.saturating_sub(room) / 2 * 2;
+    Rect { x0: low(x0), y0: low(y0), x1: (x1 + room).next_multiple_of(2), y1: (y1 + room).next_multiple_of(2) }
+        .intersection(all)
 }

@@ -93,9 +93,17 @@ impl Manifest {
         let inside = 0 <= x0 && x0 < x1 && x1 <= i64::from(self.width) && 0 <= y0 && y0 < y1 && y1 <= i64::from(self.height);
         // Smaller than its own feather, a box shows nothing.
         let room = inside && x1 - x0 >= 16 && y1 - y0 >= 16;
+        // Chroma is subsampled by two.
+        let even = area.corners.iter().all(|side| side % 2 == 0);
         let rect = Rect { x0: x0.max(0) as usize, y0: y0.max(0) as usize, x1: x1.max(0) as usize, y1: y1.max(0) as usize };
         let cell = area.flow_cell;
-        if !room || cell == 0 || cell > 64 || !rect.width().is_multiple_of(cell) || !rect.height().is_multiple_of(cell) {
+        if !room
+            || !even
+            || cell == 0
+            || cell > 64
+            || !rect.width().is_multiple_of(cell)
+            || !rect.height().is_multiple_of(cell)
+        {
             return Err(Fault::Box(name));
         }
         Ok((rect, cell))

@@ -19,8 +19,10 @@ pub use error::{Error, Fault};
 pub(super) use patch::{FLOW_STEPS, Patch, Pose, Tile};
 
 use self::folder::Folder;
-use super::pixel::{Lanes, Rgba, spread};
+use super::layer::Layer;
+use super::pixel::{Rgba, spread, yuva};
 use super::sway::{Camera, HeadGrid, Neck};
+use crate::media::VideoFrame;
 
 /// The mouth's poses, in the order of the weights that [`super::composite::Rig`] carries; the first is the rest face.
 pub(super) const MOUTH: [&str; 20] = [
@@ -53,7 +55,7 @@ pub(super) const EYES: [&str; 10] =
 /// The brows' poses; the first is the rest face.
 pub(super) const BROWS: [&str; 3] = ["rest", "brow_up", "brow_down"];
 
-/// A character that can be painted. About 20 MiB at 512 × 512.
+/// A character that can be painted. About 9 MiB at 512 × 512.
 pub struct Avatar {
     id: String,
     names: BTreeMap<String, String>,
@@ -63,9 +65,9 @@ pub struct Avatar {
     height: u32,
     thumbnail: Vec<u8>,
     poster: Vec<u8>,
-    pub(super) back: Vec<Rgba>,
-    pub(super) head: Vec<Lanes>,
-    pub(super) front: Vec<Rgba>,
+    pub(super) back: VideoFrame,
+    pub(super) head: Layer,
+    pub(super) front: Layer,
     pub(super) grid: HeadGrid,
     pub(super) mouth: Patch,
     pub(super) eyes: Patch,
@@ -98,15 +100,15 @@ impl Avatar {
         Ok(Self {
             thumbnail: folder.checked(&manifest, "thumb.webp")?,
             poster: folder.checked(&manifest, "poster.webp")?,
-            front: folder.picture(&manifest, "front.webp", (w, h))?,
+            front: layer(&folder.picture(&manifest, "front.webp", (w, h))?, w),
             id: manifest.id,
             names: manifest.name,
             licence: manifest.licence,
             voice: manifest.voice,
             width: manifest.width,
             height: manifest.height,
-            back,
-            head: head.into_iter().map(spread).collect(),
+            back: layer(&back, w).into_picture(),
+            head: layer(&head, w),
             grid,
             mouth,
             eyes,
@@ -185,6 +187,11 @@ fn load_group(
         patch.add(&image, &flow);
     }
     Ok(patch.finished(group == "mouth"))
+}
+
+fn layer(pixels: &[Rgba], width: usize) -> Layer {
+    let pixels: Vec<_> = pixels.iter().map(|p| spread(yuva(*p))).collect();
+    Layer::new(&pixels, width)
 }
 
 /// f32 little endian triples.

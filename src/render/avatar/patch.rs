@@ -3,7 +3,7 @@
 //! In: the pose's picture and flow as packed. Out: pictures that join the resting head without a seam, a mask of what is
 //! seen inside the mouth, and tiles sorted by how much work they need. Runs once, at load.
 
-use crate::render::pixel::{Lanes, Rect, Rgba, gather, spread};
+use crate::render::pixel::{Lanes, Rect, Rgba, gather, spread, yuva};
 
 /// Steps of the packed flow in a pixel.
 pub(in crate::render) const FLOW_STEPS: f32 = 4.0;
@@ -61,7 +61,7 @@ pub(in crate::render) enum Tile {
 
 /// One pose.
 pub(in crate::render) struct Pose {
-    /// The size of the patch's area, premultiplied.
+    /// The size of the patch's area; once finished, [`crate::render::pixel::Yuva`].
     pub(in crate::render) image: Vec<Lanes>,
     /// Per node, where the skin of the rest face goes: dx dy in 1/4 px.
     pub(in crate::render) flow: Vec<[i8; 2]>,
@@ -126,6 +126,10 @@ impl Patch {
             let inside = self.inside(flow);
             let tiles = (0..self.poses[0].tiles.len()).map(|tile| self.tile(image, flow, self.span(tile))).collect();
             (self.poses[n].inside, self.poses[n].tiles) = (inside, tiles);
+        }
+        // Seams and tiles are judged in red, green and blue; what is painted is what encoders want.
+        for pixel in self.poses.iter_mut().flat_map(|pose| &mut pose.image) {
+            *pixel = spread(yuva(gather(*pixel)));
         }
         self
     }
