@@ -148,7 +148,12 @@ fn clause_len(text: &[char], first: bool) -> Option<usize> {
         let verdict = match c {
             '。' | '！' | '？' | '；' => wide_stop(text, i),
             '，' | '：' => {
-                let least = if first { FIRST_AT_WIDE_COMMA } else { LATER_AT_WIDE_COMMA };
+                // What a colon introduces is said with it.
+                let least = match (first, c) {
+                    (true, '，') => FIRST_AT_WIDE_COMMA,
+                    (true, _) => FIRST_AT_COMMA,
+                    _ => LATER_AT_WIDE_COMMA,
+                };
                 if width >= least { Verdict::Cut(i + 1) } else { Verdict::No }
             }
             '.' | '!' | '?' | '…' if i == 0 || !is_stop(text[i - 1]) => stop(text, i),

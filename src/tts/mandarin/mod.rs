@@ -39,7 +39,11 @@ pub(super) struct Mandarin {
 impl Mandarin {
     /// Loads the readings in `dir`; English words are `english`'s.
     pub(super) fn load(dir: &Path, english: Arc<Phonemizer>) -> Result<Self, Error> {
-        Ok(Self { jieba: Jieba::new(), readings: Readings::load(dir)?, english })
+        let mut jieba = Jieba::new();
+        for word in tables::JOINED {
+            jieba.add_word(word, None, None);
+        }
+        Ok(Self { jieba, readings: Readings::load(dir)?, english })
     }
 
     /// The words of `clause` in order, joining to it.
@@ -317,6 +321,8 @@ mod tests {
         ("处理数据", "chu2 li3 shu4 ju4"),
         ("教授教我们", "jiao4 shou4 jiao1 wo3 men5"),
         ("量一量", "liang2 yi5 liang2"),
+        ("把声音调大一点", "ba3 sheng1 yin1 tiao2 da4 yi4 dian3"),
+        ("让我们数一数", "rang4 wo3 men5 shu3 yi5 shu3"),
         ("2个人，第2个。", "liang3 ge5 ren2 , di4 er4 ge5 ."),
     ];
 

@@ -25,9 +25,13 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("还是", "hai2 shi4"), ("数字", "shu4 zi4"), ("数字人", "shu4 zi4 ren2"), ("分享", "fen1 xiang3"), ("部分", "bu4 fen5"),
     ("的话", "de5 hua4"), ("目的", "mu4 di4"), ("的确", "di2 que4"), ("的士", "di1 shi4"), ("倒是", "dao4 shi4"),
     ("晃", "huang4"), ("地道", "di4 dao4"), ("地铁", "di4 tie3"), ("种类", "zhong3 lei4"), ("几乎", "ji1 hu1"),
-    ("茶几", "cha2 ji1"), ("谁", "shei2"), ("我得", "wo3 dei3"), ("总得", "zong3 dei3"), ("数一数", "shu3 yi1 shu3"), ("量一量", "liang2 yi1 liang2"),
-    ("小姐", "xiao3 jie5"), ("舍不得", "she3 bu4 de5"), ("只得", "zhi3 de2"),
+    ("茶几", "cha2 ji1"), ("谁", "shei2"), ("总得", "zong3 dei3"), ("数一数", "shu3 yi1 shu3"), ("量一量", "liang2 yi1 liang2"), ("调大", "tiao2 da4"),
+    ("调小", "tiao2 xiao3"), ("调高", "tiao2 gao1"), ("调低", "tiao2 di1"),
+    ("小姐", "xiao3 jie5"), ("电子", "dian4 zi3"), ("教授", "jiao4 shou4"), ("舍不得", "she3 bu4 de5"), ("只得", "zhi3 de2"),
 ];
+
+/// Words that `jieba` does not know: without 调大 it takes 声音调大 for 声, 音调, 大.
+pub(super) const JOINED: &[&str] = &["调大", "调小", "调高", "调低", "数一数", "量一量"];
 
 /// Characters whose usual reading, alone, is not the first of the dictionary.
 #[rustfmt::skip]
@@ -50,7 +54,7 @@ pub(super) const CHARACTERS: &[(char, &str)] = &[
 /// Pairs whose second syllable is neutral.
 #[rustfmt::skip]
 pub(super) const NEUTRAL: &[&str] = &[
-    "朋友", "认识", "知道", "东西", "地方", "先生", "学生", "时候", "事情", "关系", "消息", "休息", "喜欢", "漂亮", "明白",
+    "谢谢", "朋友", "认识", "知道", "东西", "地方", "先生", "学生", "时候", "事情", "关系", "消息", "休息", "喜欢", "漂亮", "明白",
     "清楚", "舒服", "衣服", "头发", "耳朵", "眼睛", "鼻子", "嘴巴", "脑袋", "麻烦", "客气", "豆腐", "萝卜", "葡萄",
     "石头", "木头", "骨头", "舌头", "里头", "外头", "前头", "后头", "上头", "丫头", "念头", "馒头", "枕头", "罐头",
     "告诉", "打算", "商量", "招呼", "答应", "打听", "收拾", "照顾", "佩服", "讲究", "耽误", "琢磨", "糊涂", "聪明",
