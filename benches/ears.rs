@@ -80,7 +80,8 @@ fn accuracy(_: &mut Criterion) {
     words.print("English, words");
     let Ok(folder) = std::env::var("VISAVIS_EARS") else { return };
     let mut characters = Errors::default();
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
     files.sort();
     for wav in files.iter().filter(|path| path.extension().is_some_and(|e| e == "wav")) {
         let text = std::fs::read_to_string(wav.with_extension("txt")).expect("a text beside each sound");

@@ -156,7 +156,8 @@ fn media_imports_none_of_our_modules_and_does_no_io() {
         |source| source.module() == "media",
         |line| {
             // Reading memory is no I/O.
-            contains_any(&line.replace("std::io::Cursor", ""), &io).or_else(|| named(line).first().filter(|n| *n != "media").map(|n| format!("names `{n}`")))
+            contains_any(&line.replace("std::io::Cursor", ""), &io)
+                .or_else(|| named(line).first().filter(|n| *n != "media").map(|n| format!("names `{n}`")))
         },
     );
     no_breaks("media is vocabulary: no module of ours, no I/O, no clock", &faults);

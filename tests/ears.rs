@@ -1,12 +1,16 @@
 //! Ears from outside: real speech through endpointing and the embedded model, and services played by stand-ins that refuse
 //! wrong traffic.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use visavis::asr::{Config, Endpoint, Error, Event, FunAsr, Language, OpenAi, SpeechToText, Transcript, Whisper, WhisperCpp, WhisperLive};
+use visavis::asr::{
+    Config, Endpoint, Error, Event, FunAsr, Language, OpenAi, SpeechToText, Transcript, Whisper, WhisperCpp, WhisperLive,
+};
 use visavis::media::{AudioFrame, DecodeLimits, Resampler, SAMPLES_PER_FRAME, decode};
 use visavis::tts::Hibari;
 
@@ -19,7 +23,8 @@ fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
-static WHISPER: LazyLock<Whisper> = LazyLock::new(|| Whisper::load(&Config::default(), &models()).expect("`visavis models fetch`"));
+static WHISPER: LazyLock<Whisper> =
+    LazyLock::new(|| Whisper::load(&Config::default(), &models()).expect("`visavis models fetch`"));
 static VOICE: LazyLock<Hibari> = LazyLock::new(|| Hibari::load(&models()).expect("`visavis models fetch`"));
 
 fn say(text: &str) -> Vec<i16> {
@@ -28,7 +33,8 @@ fn say(text: &str) -> Vec<i16> {
 
 /// Sound between two silences of a second.
 fn in_silence(sound: &[i16]) -> Vec<i16> {
-    [&[0; 16_000][..], sound, &[0; 16_000]].concat()
+    let silence = vec![0; 16_000];
+    [&silence[..], sound, &silence].concat()
 }
 
 /// The same noise on every run.
@@ -115,14 +121,22 @@ fn mandarin_is_recognised_as_such_and_written_in_simplified_characters() {
 
 #[test]
 fn silence_and_noise_are_no_words() {
-    for (name, sound) in [("silence", vec![0; 32_000]), ("noise", with_noise(&[0; 48_000], 400.0)), ("nothing", vec![])] {
+    let hum = (0..32_000).map(|n| ((f64::from(n) * 0.04).sin() * 3_000.0) as i16).collect();
+    for (name, sound) in [
+        ("silence", vec![0; 32_000]),
+        ("nothing", vec![]),
+        ("noise", with_noise(&vec![0; 48_000], 400.0)),
+        ("loud noise", with_noise(&vec![0; 64_000], 3_000.0)),
+        ("hum", hum),
+    ] {
         assert_eq!(WHISPER.blocking_transcribe(&sound).unwrap().text, "", "{name}");
     }
 }
 
 #[tokio::test]
 async fn a_recognition_that_nobody_waits_for_is_cancelled() {
-    let sound: Arc<[i16]> = say("One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve. ").repeat(3).into();
+    let sound: Arc<[i16]> =
+        say("One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve. ").repeat(3).into();
     let begun = Instant::now();
     WHISPER.blocking_transcribe(&sound).unwrap();
     let whole = begun.elapsed();
@@ -172,9 +186,10 @@ async fn whatever_http_does_wrong_is_an_error_that_says_what() {
     let cases: [(Http, Expected); 13] = [
         (Http::Status(401, ""), |e| matches!(e, Error::Unauthorized { key: "asr.openai.api_key", .. })),
         (Http::Status(403, ""), |e| matches!(e, Error::Unauthorized { .. })),
-        (Http::Status(429, "retry-after: 7\r\n"), |e| {
-            matches!(e, Error::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 7)
-        }),
+        (
+            Http::Status(429, "retry-after: 7\r\n"),
+            |e| matches!(e, Error::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 7),
+        ),
         (Http::Status(500, ""), |e| matches!(e, Error::Refused { status: 500, .. }) && e.is_retryable()),
         (Http::Status(302, "location: http://169.254.169.254/\r\n"), |e| matches!(e, Error::Refused { status: 302, .. })),
         (Http::Body("<html>"), |e| matches!(e, Error::Garbled { .. })),

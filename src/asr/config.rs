@@ -135,7 +135,11 @@ pub struct OpenAi {
 
 impl Default for OpenAi {
     fn default() -> Self {
-        Self { base_url: "https://api.openai.com/v1".into(), api_key: Secret::default(), model: "gpt-4o-mini-transcribe".into() }
+        Self {
+            base_url: "https://api.openai.com/v1".into(),
+            api_key: Secret::default(),
+            model: "gpt-4o-mini-transcribe".into(),
+        }
     }
 }
 

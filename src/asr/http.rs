@@ -73,8 +73,8 @@ impl Service {
                 return Err(Error::Garbled { provider: self.provider, what: "more than 64 KiB" });
             }
         }
-        let answer: Value =
-            serde_json::from_slice(&body).map_err(|_| Error::Garbled { provider: self.provider, what: "something that is no JSON" })?;
+        let answer: Value = serde_json::from_slice(&body)
+            .map_err(|_| Error::Garbled { provider: self.provider, what: "something that is no JSON" })?;
         match (&answer["text"], &answer["error"]) {
             (Value::String(text), _) => Ok(text.clone()),
             (_, Value::Null) => Err(Error::Garbled { provider: self.provider, what: "JSON without a text" }),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -62,7 +63,8 @@ impl Place {
             let bearer = bearer.map_err(|_| Error::Setting { key: self.key, problem: "cannot be a header".into() })?;
             request.headers_mut().insert("authorization", bearer);
         }
-        let config = WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE)).max_frame_size(Some(LARGEST_MESSAGE));
+        let config =
+            WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE)).max_frame_size(Some(LARGEST_MESSAGE));
         let connecting = connect_async_with_config(request, Some(config), true);
         let socket = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Err(_) => return Err(Error::Timeout { provider, after: CONNECT_TIMEOUT }),
@@ -115,13 +117,16 @@ impl Receiver {
                     return serde_json::from_str(&text)
                         .map_err(|_| Error::Garbled { provider, what: "a message that is no JSON" });
                 }
-                Some(Ok(Message::Close(_))) | None | Some(Err(tungstenite::Error::Io(_) | tungstenite::Error::ConnectionClosed)) => {
-                    return Err(Error::Broken { provider, what: "the connection ended" });
-                }
+                Some(
+                    Ok(Message::Close(_))
+                    | Err(
+                        tungstenite::Error::Io(_)
+                        | tungstenite::Error::ConnectionClosed
+                        | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+                    ),
+                )
+                | None => return Err(Error::Broken { provider, what: "the connection ended" }),
                 Some(Ok(_)) => {}
-                Some(Err(tungstenite::Error::Protocol(
-                    tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-                ))) => return Err(Error::Broken { provider, what: "the connection ended" }),
                 Some(Err(_)) => return Err(Error::Garbled { provider, what: "a broken WebSocket frame" }),
             }
         }

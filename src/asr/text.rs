@@ -47,8 +47,13 @@ pub(super) fn tidy(written: &str, language: &str) -> String {
     let text = without_tags(written);
     let text = if language == "zh" { simplet2s::convert(&text) } else { text };
     let text = text.trim().trim_end_matches('\u{FFFD}').trim_end();
-    let bare: String =
-        text.to_lowercase().chars().filter(|c| !" ,!。，！、?？\"".contains(*c)).collect::<String>().trim_end_matches('.').into();
+    let bare: String = text
+        .to_lowercase()
+        .chars()
+        .filter(|c| !" ,!。，！、?？\"".contains(*c))
+        .collect::<String>()
+        .trim_end_matches('.')
+        .into();
     let is_subtitle = SUBTITLES.iter().any(|phrase| phrase.replace(' ', "") == bare);
     let has_words = text.chars().any(char::is_alphanumeric);
     if is_subtitle || !has_words { String::new() } else { text.to_owned() }

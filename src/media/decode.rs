@@ -1,6 +1,6 @@
 //! Recorded sound of any common kind, brought to what the pipeline hears.
 //!
-//! In: the bytes of a file (WAV, MP3, Ogg, FLAC, WebM, MP4 …) in memory. Out: 16 kHz mono. Bounded in memory and time
+//! In: the bytes of a file (WAV, MP3, Ogg, FLAC, `WebM`, MP4 …) in memory. Out: 16 kHz mono. Bounded in memory and time
 //! whatever the bytes are: nothing is opened but those bytes. Blocks for about 2 ms a second of sound: call it from a
 //! blocking thread.
 
@@ -78,7 +78,8 @@ pub fn decode(bytes: impl Into<bytes::Bytes>, limits: DecodeLimits) -> Result<Ve
     let index = stream.index();
     let mut codec = Codec::from_parameters(stream.parameters()).map_err(|_| DecodeError::Unknown)?;
     codec.set_threading(ffmpeg_next::threading::Config { count: 1, ..Default::default() });
-    let mut sound = Sound { decoder: codec.decoder().audio().map_err(|_| DecodeError::Unknown)?, mixer: None, out: Vec::new(), limits };
+    let mut sound =
+        Sound { decoder: codec.decoder().audio().map_err(|_| DecodeError::Unknown)?, mixer: None, out: Vec::new(), limits };
     let mut broken = 0;
     let mut packet = ffmpeg_next::Packet::empty();
     loop {
@@ -274,7 +275,9 @@ mod tests {
     #[test]
     fn what_is_no_recording_is_an_error() {
         let limits = DecodeLimits::default();
-        for bytes in [&b""[..], b"hello", b"#EXTM3U\nfile:///etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n", &[0; 5_000]] {
+        for bytes in
+            [&b""[..], b"hello", b"#EXTM3U\nfile:///etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n", &[0; 5_000]]
+        {
             assert!(decode(bytes, limits).is_err(), "{bytes:?}");
         }
         assert!(decode(wav(16_000, 1, &[]), limits).is_err());

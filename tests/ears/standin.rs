@@ -1,5 +1,7 @@
 //! Services that listen, as their protocols say, written apart from our clients. Whatever a client does wrong is refused
-//! and remembered.
+//! in words.
+
+#![expect(clippy::unwrap_used, reason = "a stand-in that cannot go on ends its connection, and the test fails")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 /// How an HTTP service behaves.
 #[derive(Clone, Copy)]
-pub enum Http {
+pub(crate) enum Http {
     /// As it should, if the request is right.
     Good,
     /// Refuses.
@@ -32,7 +34,7 @@ pub enum Http {
 }
 
 /// Serves forever on a port of its own.
-pub async fn http(behaviour: Http) -> SocketAddr {
+pub(crate) async fn http(behaviour: Http) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -55,7 +57,9 @@ async fn serve(mut stream: TcpStream, behaviour: Http) {
     };
     let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
     let header = |name: &str| {
-        head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned()))
+        head.lines().find_map(|line| {
+            line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned())
+        })
     };
     let len: usize = header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0);
     if matches!(behaviour, Http::HangUp) {
@@ -65,7 +69,12 @@ async fn serve(mut stream: TcpStream, behaviour: Http) {
         let Ok(n @ 1..) = stream.read(&mut buffer).await else { return };
         bytes.extend_from_slice(&buffer[..n]);
     }
-    let good = judge(head.lines().next().unwrap(), header("authorization"), header("content-type"), &bytes[head_end..]);
+    let good = judge(
+        head.lines().next().unwrap(),
+        header("authorization").as_deref(),
+        header("content-type").as_deref(),
+        &bytes[head_end..],
+    );
     let (status, headers, body) = match (behaviour, good) {
         (Http::Good, Ok(text)) => (200, "", text),
         (Http::Good, Err(why)) => (400, "", json!({"error": {"message": why}}).to_string()),
@@ -75,12 +84,15 @@ async fn serve(mut stream: TcpStream, behaviour: Http) {
         (Http::Endless, _) => (200, "content-length: 100000000\r\n", "[".repeat(1 << 20)),
         (Http::Stall | Http::HangUp, _) => return std::future::pending().await,
     };
-    let length = if headers.contains("content-length") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-    let _ = stream.write_all(format!("HTTP/1.1 {status} x\r\nconnection: close\r\n{headers}{length}\r\n{body}").as_bytes()).await;
+    let length =
+        if headers.contains("content-length") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let _ = stream
+        .write_all(format!("HTTP/1.1 {status} x\r\nconnection: close\r\n{headers}{length}\r\n{body}").as_bytes())
+        .await;
 }
 
 /// What the service answers to a right request, or what is wrong with it.
-fn judge(line: &str, key: Option<String>, kind: Option<String>, body: &[u8]) -> Result<String, String> {
+fn judge(line: &str, key: Option<&str>, kind: Option<&str>, body: &[u8]) -> Result<String, String> {
     let kind = kind.ok_or("no content type")?;
     let boundary = kind.strip_prefix("multipart/form-data; boundary=").ok_or("no form")?;
     let parts = parts(boundary, body)?;
@@ -93,10 +105,12 @@ fn judge(line: &str, key: Option<String>, kind: Option<String>, body: &[u8]) -> 
     let known = |names: &[&str]| parts.keys().all(|name| names.contains(&name.as_str()));
     match line {
         "POST /v1/audio/transcriptions HTTP/1.1" => {
-            if key.as_deref() != Some("Bearer sk-test") || field("model").as_deref() != Some("gpt-4o-mini-transcribe") {
+            if key != Some("Bearer sk-test") || field("model").as_deref() != Some("gpt-4o-mini-transcribe") {
                 return Err("key or model".into());
             }
-            if !known(&["file", "model", "language", "response_format"]) || field("response_format").as_deref() != Some("json") {
+            if !known(&["file", "model", "language", "response_format"])
+                || field("response_format").as_deref() != Some("json")
+            {
                 return Err("fields".into());
             }
         }
@@ -107,7 +121,8 @@ fn judge(line: &str, key: Option<String>, kind: Option<String>, body: &[u8]) -> 
         }
         other => return Err(format!("no route {other}")),
     }
-    Ok(json!({"text": format!(" Heard {seconds:.1} seconds in {}.\n", field("language").unwrap_or("any".into()))}).to_string())
+    Ok(json!({"text": format!(" Heard {seconds:.1} seconds in {}.\n", field("language").unwrap_or("any".into()))})
+        .to_string())
 }
 
 type Parts = BTreeMap<String, (String, Vec<u8>)>;
@@ -131,7 +146,11 @@ fn parts(boundary: &str, body: &[u8]) -> Result<Parts, String> {
 fn wav_seconds(file: &[u8]) -> Result<f32, String> {
     let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
     let is_wav = file.len() > 44 && &file[..4] == b"RIFF" && &file[8..16] == b"WAVEfmt " && &file[36..40] == b"data";
-    let is_mono_16k = is_wav && file[20..24] == [1, 0, 1, 0] && number(24) == 16_000 && number(28) == 32_000 && file[32..36] == [2, 0, 16, 0];
+    let is_mono_16k = is_wav
+        && file[20..24] == [1, 0, 1, 0]
+        && number(24) == 16_000
+        && number(28) == 32_000
+        && file[32..36] == [2, 0, 16, 0];
     if !is_mono_16k || number(4) != file.len() - 8 || number(40) != file.len() - 44 {
         return Err("no WAV of 16 kHz mono".into());
     }
@@ -140,7 +159,7 @@ fn wav_seconds(file: &[u8]) -> Result<f32, String> {
 
 /// How a WebSocket service behaves.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Ws {
+pub(crate) enum Ws {
     /// As it should.
     Good,
     /// As servers before 2026: never says which message is the last.
@@ -160,64 +179,80 @@ pub enum Ws {
 }
 
 /// A `FunASR` runtime in the mode 2pass.
-pub async fn funasr(behaviour: Ws) -> SocketAddr {
-    websocket(behaviour, |request, mut response| {
-        let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        if header("sec-websocket-protocol").as_deref() != Some("binary") || header("authorization").as_deref() != Some("Bearer fun") {
-            return Err(401);
-        }
-        response.headers_mut().insert("sec-websocket-protocol", "binary".parse().unwrap());
-        Ok(response)
-    }, move |mut socket| async move {
-        let mut configured = false;
-        let mut samples = 0;
-        while let Some(Ok(message)) = socket.next().await {
-            let reply = |mode: &str, text: &str, is_final: bool| {
-                Message::text(json!({"mode": mode, "text": text, "wav_name": "visavis", "is_final": is_final}).to_string())
-            };
-            match message {
-                Message::Text(text) => {
-                    let said: Value = serde_json::from_str(&text).unwrap();
-                    if said["is_speaking"] == true {
-                        let right = said["mode"] == "2pass" && said["chunk_size"] == json!([5, 10, 5]) && said["wav_format"] == "pcm"
-                            && said["audio_fs"] == 16_000 && said["chunk_interval"] == 10 && said["hotwords"].is_string();
-                        assert!(right && !configured, "{said}");
-                        configured = true;
-                        continue;
-                    }
-                    assert_eq!(said["is_speaking"], false, "{said}");
-                    let text = format!("<|zh|><|NEUTRAL|>今天天氣 {samples}。");
-                    match behaviour {
-                        Ws::Garbage => socket.send(Message::text("<html>")).await.unwrap(),
-                        Ws::HangUp => return,
-                        Ws::Stall => std::future::pending().await,
-                        Ws::Failure => socket.send(Message::text(json!({"is_final": false, "is_end": true, "error": "x"}).to_string())).await.unwrap(),
-                        _ => {
-                            let _ = socket.send(reply("2pass-offline", &text, false)).await;
-                            if behaviour == Ws::Good {
-                                let end = json!({"mode": "2pass", "wav_name": "visavis", "is_final": true, "is_end": true});
-                                let _ = socket.send(Message::text(end.to_string())).await;
+pub(crate) async fn funasr(behaviour: Ws) -> SocketAddr {
+    websocket(
+        behaviour,
+        |request, mut response| {
+            let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+            if header("sec-websocket-protocol").as_deref() != Some("binary")
+                || header("authorization").as_deref() != Some("Bearer fun")
+            {
+                return Err(401);
+            }
+            response.headers_mut().insert("sec-websocket-protocol", "binary".parse().unwrap());
+            Ok(response)
+        },
+        move |mut socket| async move {
+            let mut configured = false;
+            let mut samples = 0;
+            while let Some(Ok(message)) = socket.next().await {
+                let reply = |mode: &str, text: &str, is_final: bool| {
+                    Message::text(
+                        json!({"mode": mode, "text": text, "wav_name": "visavis", "is_final": is_final}).to_string(),
+                    )
+                };
+                match message {
+                    Message::Text(text) => {
+                        let said: Value = serde_json::from_str(&text).unwrap();
+                        if said["is_speaking"] == true {
+                            let right = said["mode"] == "2pass"
+                                && said["chunk_size"] == json!([5, 10, 5])
+                                && said["wav_format"] == "pcm"
+                                && said["audio_fs"] == 16_000
+                                && said["chunk_interval"] == 10
+                                && said["hotwords"].is_string();
+                            assert!(right && !configured, "{said}");
+                            configured = true;
+                            continue;
+                        }
+                        assert_eq!(said["is_speaking"], false, "{said}");
+                        let text = format!("<|zh|><|NEUTRAL|>今天天氣 {samples}。");
+                        match behaviour {
+                            Ws::Garbage => socket.send(Message::text("<html>")).await.unwrap(),
+                            Ws::HangUp => return,
+                            Ws::Stall => std::future::pending().await,
+                            Ws::Failure => socket
+                                .send(Message::text(json!({"is_final": false, "is_end": true, "error": "x"}).to_string()))
+                                .await
+                                .unwrap(),
+                            _ => {
+                                let _ = socket.send(reply("2pass-offline", &text, false)).await;
+                                if behaviour == Ws::Good {
+                                    let end =
+                                        json!({"mode": "2pass", "wav_name": "visavis", "is_final": true, "is_end": true});
+                                    let _ = socket.send(Message::text(end.to_string())).await;
+                                }
                             }
                         }
                     }
-                }
-                Message::Binary(sound) => {
-                    // Sound before the configuration is thrown away.
-                    samples += if configured { sound.len() / 2 } else { 0 };
-                    assert!(sound.len() <= 1_920, "{}", sound.len());
-                    if samples == 9_600 {
-                        socket.send(reply("2pass-online", "今天", false)).await.unwrap();
+                    Message::Binary(sound) => {
+                        // Sound before the configuration is thrown away.
+                        samples += if configured { sound.len() / 2 } else { 0 };
+                        assert!(sound.len() <= 1_920, "{}", sound.len());
+                        if samples == 9_600 {
+                            socket.send(reply("2pass-online", "今天", false)).await.unwrap();
+                        }
                     }
+                    _ => {}
                 }
-                _ => {}
             }
-        }
-    })
+        },
+    )
     .await
 }
 
 /// A `WhisperLive` server.
-pub async fn whisperlive(behaviour: Ws) -> SocketAddr {
+pub(crate) async fn whisperlive(behaviour: Ws) -> SocketAddr {
     websocket(behaviour, |_, response| Ok(response), move |mut socket| async move {
         let Some(Ok(Message::Text(text))) = socket.next().await else { panic!("no configuration") };
         let hello: Value = serde_json::from_str(&text).unwrap();

@@ -95,7 +95,8 @@ impl Model {
         let decoded = self.decoder.decode(&mut state, &samples, self.language, cancelled);
         idle().push(state);
         let decoded = decoded.map_err(Error::Run)?;
-        let said = if decoded.is_speech() { text::tidy(&self.words(&decoded.tokens), decoded.language) } else { String::new() };
+        let said =
+            if decoded.is_speech() { text::tidy(&self.words(&decoded.tokens), decoded.language) } else { String::new() };
         Ok(Transcript { text: said, language: Some(decoded.language.into()), is_final: true })
     }
 

@@ -57,9 +57,8 @@ impl Tensor {
 fn convert(model: impl Read, vocabulary: &[String]) -> io::Result<Vec<u8>> {
     let tensors = Ct2 { from: model }.tensors()?;
     let shape = |name: &str| Ok::<_, io::Error>(&find(&tensors, name)?.shape);
-    let layers = |side: &str| {
-        (0..).take_while(|n| tensors.contains_key(&format!("{side}/layer_{n}/ffn/layer_norm/gamma"))).count()
-    };
+    let layers =
+        |side: &str| (0..64).take_while(|n| tensors.contains_key(&format!("{side}/layer_{n}/ffn/layer_norm/gamma"))).count();
     let (audio, text, words) = (
         shape("encoder/position_encodings/encodings")?,
         shape("decoder/position_encodings/encodings")?,
@@ -67,8 +66,18 @@ fn convert(model: impl Read, vocabulary: &[String]) -> io::Result<Vec<u8>> {
     );
     let [width, text_width] = [audio[1], text[1]];
     // Heads are 64 wide in every Whisper.
-    let sizes =
-        [words[0], audio[0], width, width / 64, layers("encoder"), text[0], text_width, text_width / 64, layers("decoder"), MELS];
+    let sizes = [
+        words[0],
+        audio[0],
+        width,
+        width / 64,
+        layers("encoder"),
+        text[0],
+        text_width,
+        text_width / 64,
+        layers("decoder"),
+        MELS,
+    ];
     let mut out = Ggml(Vec::with_capacity(96 << 20));
     out.0.extend(b"lmgg");
     sizes.iter().for_each(|&size| out.number(size));
@@ -181,7 +190,12 @@ impl Ggml {
             for n in 0..layers {
                 let (to, here) = (format!("{side}.blocks.{n}"), format!("{side}/layer_{n}"));
                 self.norm(&format!("{to}.attn_ln"), from, &format!("{here}/self_attention/layer_norm"))?;
-                self.parts(&format!("{to}.attn"), &["query", "key", "value"], from, &format!("{here}/self_attention/linear_0"))?;
+                self.parts(
+                    &format!("{to}.attn"),
+                    &["query", "key", "value"],
+                    from,
+                    &format!("{here}/self_attention/linear_0"),
+                )?;
                 self.parts(&format!("{to}.attn"), &["out"], from, &format!("{here}/self_attention/linear_1"))?;
                 if side == "decoder" {
                     self.norm(&format!("{to}.cross_attn_ln"), from, &format!("{here}/attention/layer_norm"))?;
