@@ -1,6 +1,8 @@
 //! Ears from outside: real speech through endpointing and the embedded model, and services played by stand-ins that refuse
 //! wrong traffic.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -31,7 +33,8 @@ fn say(text: &str) -> Vec<i16> {
 
 /// Sound between two silences of a second.
 fn in_silence(sound: &[i16]) -> Vec<i16> {
-    [&[0; 16_000][..], sound, &[0; 16_000]].concat()
+    let silence = vec![0; 16_000];
+    [&silence[..], sound, &silence].concat()
 }
 
 /// The same noise on every run.
@@ -118,7 +121,14 @@ fn mandarin_is_recognised_as_such_and_written_in_simplified_characters() {
 
 #[test]
 fn silence_and_noise_are_no_words() {
-    for (name, sound) in [("silence", vec![0; 32_000]), ("noise", with_noise(&[0; 48_000], 400.0)), ("nothing", vec![])] {
+    let hum = (0..32_000).map(|n| ((f64::from(n) * 0.04).sin() * 3_000.0) as i16).collect();
+    for (name, sound) in [
+        ("silence", vec![0; 32_000]),
+        ("nothing", vec![]),
+        ("noise", with_noise(&vec![0; 48_000], 400.0)),
+        ("loud noise", with_noise(&vec![0; 64_000], 3_000.0)),
+        ("hum", hum),
+    ] {
         assert_eq!(WHISPER.blocking_transcribe(&sound).unwrap().text, "", "{name}");
     }
 }

@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn silence_noise_and_clicks_are_not_speech() {
         let mut endpoint = Endpoint::new(250);
-        assert!(hear(&mut endpoint, &[0; 32_000]).is_empty());
+        assert!(hear(&mut endpoint, &vec![0; 32_000]).is_empty());
         assert!(hear(&mut endpoint, &noise(48_000, 300)).is_empty());
         let mut clicks = vec![0_i16; 32_000];
         (0..4).for_each(|n| clicks[n * 8_000..][..80].fill(30_000));
@@ -308,7 +308,7 @@ mod tests {
         let mut endpoint = Endpoint::new(250);
         let mut events = Vec::new();
         let quiet = samples(28_000) / WINDOW..samples(28_100) / WINDOW;
-        for n in 0..samples(30_000) / WINDOW + 1 {
+        for n in 0..=samples(30_000) / WINDOW {
             let window = [if quiet.contains(&n) { 3 } else { 3_000 }; WINDOW];
             endpoint.judge(&window, 0.9, &mut events);
         }

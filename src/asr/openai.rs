@@ -1,4 +1,4 @@
-//! `OpenAI`'s transcriptions, and whoever speaks the same (speaches, LocalAI, vLLM): `POST /v1/audio/transcriptions`.
+//! `OpenAI`'s transcriptions, and whoever speaks the same (speaches, `LocalAI`, vLLM): `POST /v1/audio/transcriptions`.
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -116,15 +117,16 @@ impl Receiver {
                     return serde_json::from_str(&text)
                         .map_err(|_| Error::Garbled { provider, what: "a message that is no JSON" });
                 }
-                Some(Ok(Message::Close(_)))
-                | None
-                | Some(Err(tungstenite::Error::Io(_) | tungstenite::Error::ConnectionClosed)) => {
-                    return Err(Error::Broken { provider, what: "the connection ended" });
-                }
+                Some(
+                    Ok(Message::Close(_))
+                    | Err(
+                        tungstenite::Error::Io(_)
+                        | tungstenite::Error::ConnectionClosed
+                        | tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+                    ),
+                )
+                | None => return Err(Error::Broken { provider, what: "the connection ended" }),
                 Some(Ok(_)) => {}
-                Some(Err(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake))) => {
-                    return Err(Error::Broken { provider, what: "the connection ended" });
-                }
                 Some(Err(_)) => return Err(Error::Garbled { provider, what: "a broken WebSocket frame" }),
             }
         }

@@ -23,8 +23,9 @@ const FEWEST_TOKENS: usize = 12;
 const MANDARIN_PROMPT: &str = "以下是普通话的句子。";
 /// Mean log probability below which the text is a guess at noise.
 const LOWEST_CERTAINTY: f32 = -1.3;
-/// The same where the model itself doubts that there is speech, and how much it must doubt (`OpenAI`'s own pair).
-const DOUBTED_CERTAINTY: f32 = -1.0;
+/// The same where the model itself doubts that there is speech, and how much it must doubt. Of silence it writes "you" at
+/// -0.7 with a doubt of 0.92, of noise and hum below -1.2 with 0.8; of clear speech -0.4 at worst with 0.15 at most.
+const DOUBTED_CERTAINTY: f32 = -0.5;
 const DOUBT: f32 = 0.6;
 
 /// What the model heard.
@@ -139,7 +140,7 @@ impl Decoder {
         parameters.set_audio_ctx(steps.clamp(SHORTEST_CONTEXT, LONGEST_CONTEXT) as i32);
         // SAFETY: the callback touches none of its arguments.
         unsafe { parameters.set_start_encoder_callback(Some(stop)) };
-        state.full(parameters, samples).map(|_| ())
+        state.full(parameters, samples)
     }
 
     fn best(&self, logits: &[f32], may_end: bool) -> i32 {

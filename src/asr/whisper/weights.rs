@@ -58,7 +58,7 @@ fn convert(model: impl Read, vocabulary: &[String]) -> io::Result<Vec<u8>> {
     let tensors = Ct2 { from: model }.tensors()?;
     let shape = |name: &str| Ok::<_, io::Error>(&find(&tensors, name)?.shape);
     let layers =
-        |side: &str| (0..).take_while(|n| tensors.contains_key(&format!("{side}/layer_{n}/ffn/layer_norm/gamma"))).count();
+        |side: &str| (0..64).take_while(|n| tensors.contains_key(&format!("{side}/layer_{n}/ffn/layer_norm/gamma"))).count();
     let (audio, text, words) = (
         shape("encoder/position_encodings/encodings")?,
         shape("decoder/position_encodings/encodings")?,
