@@ -100,7 +100,7 @@ async fn no_damaged_offer_panics_or_hangs_the_way_to_its_answer() {
         // Negotiation is slow beside parsing: one usable mutant in ten goes all the way.
         if usable % 10 == 0 {
             let (events, _heard) = mpsc::channel(8);
-            let answer = timeout(PATIENCE, Peer::answer(&settings, offer, None, events)).await;
+            let answer = timeout(PATIENCE, Peer::answer(&settings, offer, None, events, mpsc::channel(1).0)).await;
             let answer = answer.unwrap_or_else(|_| panic!("seed {seed}: this offer hangs:\n{mutant}"));
             answered += usize::from(answer.is_ok_and(|(_, sdp)| sdp.starts_with("v=0")));
         }

@@ -241,8 +241,8 @@ mod tests {
         let mut microphone = Microphone::open().unwrap();
         let mut frames = 0;
         for n in 0..5_000_u32 {
-            let mut packet = Packet::default();
-            packet.payload = Bytes::from(vec![(n * 7) as u8; (n % 90) as usize]);
+            let payload = Bytes::from(vec![(n * 7) as u8; (n % 90) as usize]);
+            let mut packet = Packet { payload, ..Packet::default() };
             packet.header.sequence_number = (n.wrapping_mul(2_654_435_761) >> 16) as u16;
             packet.header.timestamp = n.wrapping_mul(2_654_435_761);
             frames += microphone.push(&packet).len();

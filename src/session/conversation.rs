@@ -71,8 +71,7 @@ struct Current {
     played_as: TurnId,
     speaker: Arc<Speaker>,
     held: Option<Held>,
-    /// Its first sample has been played.
-    started: bool,
+    played: Progress,
     /// The next clause is the rest of one that was held.
     resumed: bool,
     origin: Option<Origin>,
@@ -80,11 +79,17 @@ struct Current {
     task: JoinHandle<Result<(), TurnError>>,
     /// All of it is queued, or it failed.
     made: Option<Result<(), TurnError>>,
-    /// Its last sample is played.
-    played_out: bool,
     /// It is a good-bye.
     last: bool,
     clauses: Vec<HeardClause>,
+}
+
+/// How much of an answer has been played.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Nothing,
+    Begun,
+    All,
 }
 
 /// Where an answer was held.
@@ -171,7 +176,7 @@ impl Conversation {
         let Some(current) = self.current.as_mut().filter(|current| current.played_as == played.turn) else { return };
         match played.mark {
             Mark::TurnStarted => {
-                if !std::mem::replace(&mut current.started, true) {
+                if std::mem::replace(&mut current.played, Progress::Begun) == Progress::Nothing {
                     metrics::turn_stage("played", current.since.elapsed());
                     let event = Event::Turn { id: current.id.0, event: TurnEvent::Started, heard: None };
                     self.session.notify(event, current.origin);
@@ -188,7 +193,7 @@ impl Conversation {
                 current.clauses.push(HeardClause { text, words, at: played.at });
             }
             Mark::TurnEnded => {
-                current.played_out = true;
+                current.played = Progress::All;
                 self.end_if_over();
             }
         }
@@ -203,7 +208,7 @@ impl Conversation {
 
     /// An answer is over when all of it is made and all of that is played.
     fn end_if_over(&mut self) {
-        let Some(current) = self.current.take_if(|c| c.played_out && c.made.is_some()) else { return };
+        let Some(current) = self.current.take_if(|c| c.played == Progress::All && c.made.is_some()) else { return };
         let (id, origin) = (current.id.0, current.origin);
         let heard: String = current.clauses.iter().map(|clause| clause.text.as_str()).collect();
         self.session.remember(Role::Assistant, &heard);
@@ -278,7 +283,7 @@ impl Conversation {
         self.next = TurnId(self.next.0 + 1);
         let (speaker, turn) = (Arc::clone(&current.speaker), current.played_as);
         tokio::spawn(async move { speaker.resume(hold, turn, samples).await });
-        if !current.started {
+        if current.played == Progress::Nothing {
             self.session.set_state(State::Thinking, None);
         }
     }
@@ -300,13 +305,12 @@ impl Conversation {
             played_as: id,
             speaker,
             held: None,
-            started: false,
+            played: Progress::Nothing,
             resumed: false,
             origin,
             since,
             task,
             made: None,
-            played_out: false,
             last: false,
             clauses: vec![],
         });

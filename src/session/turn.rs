@@ -302,9 +302,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::media::{Mark, Phoneme, VideoFrame};
+    use crate::media::{Mark, Phoneme, TurnId, VideoFrame};
     use crate::render::LipSync;
-    use crate::track::{Bitrate, Setup, Throttle};
+    use crate::track::{Bitrate, HumanPlayer, Setup, Throttle};
 
     /// A face that does nothing.
     struct Still(Arc<VideoFrame>);

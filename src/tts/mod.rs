@@ -149,12 +149,11 @@ fn link(provider: Provider, config: &Config, models_dir: &Path) -> Result<Link, 
     Ok(service(provider, config)?.expect("what is not embedded is a service"))
 }
 
-/// A voice of this machine, and its name; `None` for a service on the network.
-fn embedded_voice(
-    provider: Provider,
-    config: &Config,
-    models_dir: &Path,
-) -> Result<Option<(&'static str, Arc<dyn TextToSpeech>)>, Error> {
+/// A voice and its name.
+type Named = (&'static str, Arc<dyn TextToSpeech>);
+
+/// A voice of this machine; `None` for a service on the network.
+fn embedded_voice(provider: Provider, config: &Config, models_dir: &Path) -> Result<Option<Named>, Error> {
     Ok(match provider {
         Provider::Auto => {
             let english = Hibari::load(models_dir)?;
