@@ -1,8 +1,7 @@
 //! Recorded sound of any common kind, brought to what the pipeline hears.
 //!
 //! In: the bytes of a file (WAV, MP3, Ogg, FLAC, `WebM`, MP4 …) in memory. Out: 16 kHz mono. Bounded in memory and time
-//! whatever the bytes are: nothing is opened but those bytes. Blocks for about 2 ms a second of sound: call it from a
-//! blocking thread.
+//! whatever the bytes are: nothing is opened but those bytes. Blocks: call it from a blocking thread.
 
 use ffmpeg_next::codec::context::Context as Codec;
 use ffmpeg_next::format::context::StreamIo;

@@ -2,7 +2,7 @@
 //!
 //! In: one clause, as the splitter cut it and `speakable` cleaned it. Out: a stream of [`Speech`]
 //! pieces. Inference runs on blocking threads; the stream is polled on the async runtime. `hibari` is a voice of this
-//! machine; the others ask a service on the network, one file each, and stand in a [`chain::Chain`], which retries, falls
+//! machine; the others ask a service on the network, one file each, and stand in a chain (`chain.rs`), which retries, falls
 //! over to the next voice and keeps time.
 
 use std::path::{Path, PathBuf};

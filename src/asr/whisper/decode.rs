@@ -1,6 +1,6 @@
 //! Whisper's decoding: sound in, tokens out. Greedy, without time stamps.
 //!
-//! Runs on a blocking thread for 0.5 to 1 s; between two tokens it looks whether it has been cancelled.
+//! Runs on a blocking thread for 0.6 s and more; between two tokens it looks whether it has been cancelled.
 
 use tokio_util::sync::CancellationToken;
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState, get_lang_id};
@@ -8,7 +8,7 @@ use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, Whi
 use super::Language;
 
 /// Steps of 20 ms that the encoder always hears. Below it the model, trained on 30 s, misses the end and repeats itself:
-/// 24 of 60 sentences at 384, none at 512 (docs/design/ears.md).
+/// 6 of 60 sentences at 384, none at 512 (docs/design/ears.md).
 const SHORTEST_CONTEXT: usize = 512;
 /// What it hears behind the end of longer utterances: 600 ms.
 const CONTEXT_MARGIN: usize = 30;
@@ -16,8 +16,8 @@ const CONTEXT_MARGIN: usize = 30;
 const LONGEST_CONTEXT: usize = 1_500;
 /// Samples of one step.
 const STEP: usize = 320;
-/// Tokens that a second of speech may have, in any language that we know: three times those of a fast speaker.
-const TOKENS_PER_SECOND: usize = 12;
+/// Tokens that a second of speech may have: six rare characters a second have fewer than three each.
+const TOKENS_PER_SECOND: usize = 16;
 const FEWEST_TOKENS: usize = 12;
 /// Said before an utterance in Mandarin, so that it is written in simplified characters with punctuation.
 const MANDARIN_PROMPT: &str = "以下是普通话的句子。";

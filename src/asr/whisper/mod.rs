@@ -1,6 +1,6 @@
 //! The embedded ears: Whisper base, by whisper.cpp.
 //!
-//! In: one utterance. Out: one transcript. One model is shared; each recognition borrows a state (30 MB of buffers) and runs
+//! In: one utterance. Out: one transcript. One model is shared; each recognition borrows a state (its buffers) and runs
 //! on a blocking thread, at most `asr.whisper.at_once` of them. The decoding loop is ours: it decides the language between
 //! those that we speak, stops when the model begins to repeat itself, and looks between two words whether anybody
 //! still listens. `docs/design/ears.md` has the measurements.
