@@ -46,13 +46,18 @@ def make_clip(folder):
     return clip, sound
 
 
+def free_port():
+    """One that was free a moment ago."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Server:
     """One server, started for one measurement."""
 
     def __init__(self, name, clip, sound):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.name, self.url = name, f"http://127.0.0.1:{port}"
         environment = dict(os.environ)
         if name == "visavis":
@@ -211,10 +216,10 @@ class Comparison:
         return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in (head, ["---"] * len(head), *rows))
 
 
-def write(document, table):
-    """Puts the table between its marks in the document."""
+def write(document, name, table):
+    """Puts the table between the marks of that name in the document."""
     text = document.read_text()
-    marks = r"(<!-- table -->\n).*?(<!-- end of table -->)"
+    marks = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
     document.write_text(re.sub(marks, lambda marked: marked[1] + table + "\n" + marked[2], text, flags=re.DOTALL))
 
 
@@ -237,7 +242,7 @@ def main():
     table = comparison.table()
     print(table)
     if args.write:
-        write(ROOT / "docs/benchmarks.md", table)
+        write(ROOT / "docs/benchmarks.md", "table", table)
 
 
 if __name__ == "__main__":

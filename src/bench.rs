@@ -5,7 +5,9 @@
 //! servers by what their own processes use (`--pid`).
 
 mod figures;
+mod listener;
 mod process;
+mod talk;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,8 +21,9 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::codec::VideoCodec;
-use crate::rtc::{Arrival, Receiver};
+use crate::rtc::{Arrival, Receiver, Wish};
 use figures::{Log, gaps_ms, jitters_ms, percentile, rounded};
+use listener::{Listener, any_phase};
 use process::Usage;
 
 /// Between the last connection and the first figure: set-up costs CPU that streaming does not.
@@ -34,12 +37,6 @@ const STEPS: [usize; 14] = [1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128]
 /// What a viewer would call smooth: at most half a picture late, and no picture missing.
 const GAP_LIMIT_MS: f64 = 60.0;
 const FPS_LIMIT: f64 = 24.0;
-/// Loudness of 20 ms that is voice and not the codec's noise: -41 dB.
-const VOICED_RMS: f64 = 300.0;
-/// An answer is over after this much silence: longer than any pause in it.
-const SILENCE: Duration = Duration::from_millis(1_500);
-/// Longer than any answer takes to begin, or to end.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long an interrupted voice is listened for.
 const AFTER_INTERRUPT: Duration = Duration::from_secs(1);
 /// Said in the latency test: a first clause, and more.
@@ -74,25 +71,35 @@ pub struct Options {
     /// Instead: from text to voice and lips, and from interruption to silence, K times
     #[arg(long, value_name = "K")]
     latency: Option<usize>,
+    /// Instead: talk with the avatar K times, as said in --question, in all sessions at once
+    #[arg(long, value_name = "K", conflicts_with = "latency")]
+    talk: Option<usize>,
+    /// What is said: a recording of a question, longer than a second
+    #[arg(long, value_name = "FILE")]
+    question: Option<PathBuf>,
     /// Instead: add viewers up to MAX until they are no longer served smoothly
-    #[arg(long, value_name = "MAX", conflicts_with = "latency")]
+    #[arg(long, value_name = "MAX", conflicts_with_all = ["latency", "talk"])]
     capacity: Option<usize>,
     /// Also measure what this process and its children use
     #[arg(long)]
     pid: Option<u32>,
-    /// What to receive: vp8 or h264
+    /// What to receive beside sound: vp8, h264 or none
     #[arg(long, default_value = "vp8", value_parser = codec)]
-    codec: VideoCodec,
+    codec: Codec,
     /// Append each measurement to this file, one line of JSON each
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-fn codec(name: &str) -> Result<VideoCodec, String> {
+/// In an alias, for clap takes an `Option` for an argument that may be left out.
+type Codec = Option<VideoCodec>;
+
+fn codec(name: &str) -> Result<Codec, String> {
     match name {
-        "vp8" => Ok(VideoCodec::Vp8),
-        "h264" => Ok(VideoCodec::H264),
-        _ => Err("vp8 or h264".into()),
+        "vp8" => Ok(Some(VideoCodec::Vp8)),
+        "h264" => Ok(Some(VideoCodec::H264)),
+        "none" => Ok(None),
+        _ => Err("vp8, h264 or none".into()),
     }
 }
 
@@ -101,9 +108,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let length = Duration::from_secs(options.seconds) + WARM_UP;
     ensure!(!options.speak || length <= LONGEST_SPEECH, "sessions can be kept talking for at most three minutes");
     let bench = Bench { http: reqwest::Client::builder().no_proxy().build()?, options };
-    match (bench.options.latency, bench.options.capacity) {
-        (Some(times), _) => bench.latency(times).await,
-        (_, Some(max)) => bench.capacity(max).await,
+    match (bench.options.latency, bench.options.talk, bench.options.capacity) {
+        (Some(times), ..) => bench.latency(times).await,
+        (_, Some(times), _) => bench.talk(times).await,
+        (.., Some(max)) => bench.capacity(max).await,
         _ => bench.stream().await,
     }
 }
@@ -154,28 +162,27 @@ impl Bench {
     }
 
     async fn latency(&self, times: usize) -> anyhow::Result<()> {
-        let mut viewer = self.viewer().await?.receiver;
-        let mut ear = opus::Decoder::new(48_000, opus::Channels::Mono)?;
+        ensure!(self.options.codec.is_some(), "--latency looks at lips: --codec vp8 or h264");
+        let mut listener = Listener::new(self.viewer().await?.receiver, true)?;
+        let session = listener.receiver.session().to_owned();
         let (mut voice_ms, mut lips_ms, mut silence_ms) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..times {
-            self.until_silent(&mut viewer, &mut ear).await?;
-            let posted = self.say(viewer.session(), SHORT.to_owned(), false).await?;
-            let (voice, lips) = first_words(&mut viewer, &mut ear).await?;
-            voice_ms.push(ms_between(posted, voice));
-            lips_ms.push(ms_between(posted, lips));
+            listener.until_silent().await?;
+            let posted = self.say(&session, SHORT.to_owned(), false).await?;
+            let words = listener.first_words().await?;
+            voice_ms.push(ms_between(posted, words.voice));
+            lips_ms.extend(words.lips.map(|lips| ms_between(posted, lips)));
 
-            self.until_silent(&mut viewer, &mut ear).await?;
-            self.say(viewer.session(), long_text(0), false).await?;
-            let (voice, _) = first_words(&mut viewer, &mut ear).await?;
-            let mut heard = Log::default();
-            listen(&mut viewer, &mut ear, voice + Duration::from_millis(1_500) + any_phase(), &mut heard).await?;
-            let posted = self.post("interrupt_talk", json!({"sessionid": viewer.session()})).await?;
-            heard.sounds.clear();
-            listen(&mut viewer, &mut ear, posted + AFTER_INTERRUPT, &mut heard).await?;
+            listener.until_silent().await?;
+            self.say(&session, long_text(0), false).await?;
+            let words = listener.first_words().await?;
+            listener.until(words.voice + Duration::from_millis(1_500) + any_phase()).await?;
+            let posted = self.post("interrupt_talk", json!({"sessionid": session})).await?;
+            let last = listener.until(posted + AFTER_INTERRUPT).await?;
             // A pause of the voice may have begun before.
-            silence_ms.push(heard.sounds.last().map_or(0.0, |(last, _)| ms_between(posted, *last)));
+            silence_ms.push(last.map_or(0.0, |last| ms_between(posted, last)));
         }
-        viewer.close().await;
+        listener.receiver.close().await;
         self.report(&json!({
             "measure": "latency",
             "times": times,
@@ -189,20 +196,6 @@ impl Bench {
         }))
     }
 
-    /// Waits until an answer is over, and on to some point of the server's 40 ms.
-    async fn until_silent(&self, viewer: &mut Receiver, ear: &mut opus::Decoder) -> anyhow::Result<()> {
-        let began = Instant::now();
-        loop {
-            let mut heard = Log::default();
-            listen(viewer, ear, Instant::now() + SILENCE, &mut heard).await?;
-            if heard.sounds.is_empty() {
-                break;
-            }
-            ensure!(began.elapsed() < PATIENCE, "the voice does not end");
-        }
-        listen(viewer, ear, Instant::now() + any_phase(), &mut Log::default()).await
-    }
-
     /// Connects viewers until there are `sessions`.
     async fn connect(&self, viewers: &mut Vec<Viewer>, sessions: usize) -> anyhow::Result<()> {
         let missing = sessions.saturating_sub(viewers.len());
@@ -214,12 +207,15 @@ impl Bench {
     }
 
     async fn viewer(&self) -> anyhow::Result<Viewer> {
-        let Options { url, codec, .. } = &self.options;
-        let mut receiver = Receiver::connect(&self.http, url, *codec).await.with_context(|| url.clone())?;
+        let Options { url, codec, talk, .. } = &self.options;
+        let wish = Wish { video: *codec, microphone: talk.is_some() };
+        let mut receiver = Receiver::connect(&self.http, url, wish).await.with_context(|| url.clone())?;
         let first = timeout(FIRST_PICTURE, async {
             while let Some(arrival) = receiver.next().await {
-                if let Arrival::Picture { at, keyframe: true, whole: true, .. } = arrival {
-                    return Some(at);
+                match arrival {
+                    Arrival::Picture { at, keyframe: true, whole: true, .. } => return Some(at),
+                    Arrival::Sound { at, .. } if wish.video.is_none() => return Some(at),
+                    _ => {}
                 }
             }
             None
@@ -256,7 +252,7 @@ impl Bench {
             "sessions": viewers.len(),
             "speaking": self.options.speak,
             "seconds": rounded(span_s),
-            "codec": self.options.codec.name(),
+            "codec": self.options.codec.map(VideoCodec::name),
             "fps_min": rounded(fps.iter().copied().fold(f64::INFINITY, f64::min)),
             "fps_mean": rounded(fps.iter().sum::<f64>() / sessions),
             "frame_gap_p50_ms": percentile(&gaps, 50.0),
@@ -328,46 +324,10 @@ async fn log(receiver: &mut Receiver, until: Instant) -> Log {
                 log.sounds.push((at, stamp));
                 log.bytes += packet.len();
             }
-            Arrival::Text(_) => {}
+            Arrival::Text { .. } => {}
         }
     }
     log
-}
-
-/// Logs the packets with voice in them until then.
-async fn listen(viewer: &mut Receiver, ear: &mut opus::Decoder, until: Instant, heard: &mut Log) -> anyhow::Result<()> {
-    loop {
-        match timeout_at(until.into(), viewer.next()).await {
-            Err(_) => return Ok(()),
-            Ok(None) => bail!("the server hung up"),
-            Ok(Some(Arrival::Sound { at, stamp, packet })) if is_voiced(ear, &packet)? => heard.sounds.push((at, stamp)),
-            Ok(Some(_)) => {}
-        }
-    }
-}
-
-/// When the first packet with voice in it came, and the picture after it. The mouth moves in that picture for certain; it
-/// may have moved in the one before, which the server sends with the same sound.
-async fn first_words(viewer: &mut Receiver, ear: &mut opus::Decoder) -> anyhow::Result<(Instant, Instant)> {
-    let first = timeout(PATIENCE, async {
-        let mut voice = None;
-        loop {
-            match (viewer.next().await.context("the server hung up")?, voice) {
-                (Arrival::Picture { at, .. }, Some(voice)) => return Ok((voice, at)),
-                (Arrival::Sound { at, packet, .. }, None) if is_voiced(ear, &packet)? => voice = Some(at),
-                _ => {}
-            }
-        }
-    });
-    first.await.context("no voice")?
-}
-
-fn is_voiced(ear: &mut opus::Decoder, packet: &[u8]) -> anyhow::Result<bool> {
-    // 120 ms is the longest packet (RFC 6716 §2.1.4).
-    let mut pcm = [0_i16; 5_760];
-    let len = ear.decode(packet, &mut pcm, false)?;
-    let energy: f64 = pcm[..len].iter().map(|sample| f64::from(*sample).powi(2)).sum();
-    Ok((energy / len.max(1) as f64).sqrt() > VOICED_RMS)
 }
 
 /// Sessions begin with different sentences, so that they do not all breathe at once.
@@ -380,11 +340,6 @@ fn long_text(session: usize) -> String {
         text.push_str(sentence);
     }
     text
-}
-
-/// Anywhere within a picture.
-fn any_phase() -> Duration {
-    Duration::from_millis(rand::random_range(0..40))
 }
 
 fn ms_between(from: Instant, to: Instant) -> f64 {

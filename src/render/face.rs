@@ -99,9 +99,13 @@ impl LipSync for Face {
         self.release = Some((at, self.shown));
     }
 
-    fn picture(&mut self, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+    fn pass(&mut self, at: u64, sound: &[AudioFrame; 2]) {
         self.feel(sound);
         self.timeline.forget_before(at);
+    }
+
+    fn picture(&mut self, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+        self.pass(at, sound);
         let speech = Speech {
             activity: self.activity,
             emphasis: self.timeline.emphasis(at + LEAD),

@@ -29,7 +29,7 @@ pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
 pub use catalogue::{Catalogue, Character, Error as CatalogueError};
 pub use face::Face;
 pub use thread::{SLICE_QUEUE, spawn};
-pub use worker::{CurrentTurn, Worker};
+pub use worker::{CurrentTurn, Watched, Worker};
 
 /// What an answer is made of, in the order in which it is said.
 #[derive(Clone, Debug)]
@@ -60,6 +60,9 @@ pub trait LipSync: Send {
 
     /// The answer was interrupted: forget everything cued at or after sample `at`; the mouth eases shut from there.
     fn cut(&mut self, at: u64);
+
+    /// In the place of `picture` where nobody looks: 40 ms pass.
+    fn pass(&mut self, at: u64, sound: &[AudioFrame; 2]);
 
     /// The picture shown from sample `at` for 40 ms (640 samples), and the sound heard meanwhile.
     fn picture(&mut self, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame>;

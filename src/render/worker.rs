@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Receiver;
 
 use super::listen::LATER;
 use super::{Item, LipSync};
-use crate::media::{AudioFrame, AvSlice, Mark, SAMPLES_PER_FRAME, TurnId};
+use crate::media::{AudioFrame, AvSlice, Mark, SAMPLES_PER_FRAME, TurnId, VideoFrame};
 
 /// The number of the answer that may be heard. Whoever meets work with a smaller number drops it.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,21 @@ impl CurrentTurn {
     }
 }
 
+/// Whether anybody sees the pictures. Where nobody does, none is drawn: who only listens costs a third.
+#[derive(Clone, Debug, Default)]
+pub struct Watched(Arc<AtomicBool>);
+
+impl Watched {
+    /// From the next slice on.
+    pub fn set(&self, watched: bool) {
+        self.0.store(watched, Ordering::Release);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// How far ahead of its picture sound is told to the face, in frames of 20 ms: the ear judges 80 ms later, lips round 120 ms
 /// before a sound, the mouth is shown 80 ms early, and a picture takes 40. A voice that is no faster than it is heard gives
 /// less, and has a mouth that follows it.
@@ -37,6 +52,9 @@ pub struct Worker {
     faces: Receiver<Box<dyn LipSync>>,
     speech: Receiver<(TurnId, Item)>,
     current: CurrentTurn,
+    watched: Watched,
+    /// The latest picture: shown again while nobody looks.
+    latest: Option<Arc<VideoFrame>>,
     /// Offline there is no idle life to fill waits with: the next sample is waited for.
     waits_for_speech: bool,
     at: u64,
@@ -60,16 +78,30 @@ impl Worker {
         faces: Receiver<Box<dyn LipSync>>,
         speech: Receiver<(TurnId, Item)>,
         current: CurrentTurn,
+        watched: Watched,
         waits_for_speech: bool,
     ) -> Self {
         let ahead = VecDeque::new();
-        Self { face, faces, speech, current, waits_for_speech, at: 0, speaking: None, ahead, cued: false }
+        Self {
+            face,
+            faces,
+            speech,
+            current,
+            watched,
+            latest: None,
+            waits_for_speech,
+            at: 0,
+            speaking: None,
+            ahead,
+            cued: false,
+        }
     }
 
     /// The next 40 ms; `None` when no more speech can come.
     pub fn step(&mut self) -> Option<AvSlice> {
         if let Ok(face) = self.faces.try_recv() {
             self.face = face;
+            self.latest = None;
             self.tell_again();
         }
         let stale = |turn: TurnId| self.current.is_stale(turn);
@@ -90,9 +122,19 @@ impl Worker {
                 Next::Nothing | Next::Closed => {}
             }
         }
-        let video = self.face.picture(self.at, &audio);
+        let video = self.picture(&audio);
         self.at += 2 * SAMPLES_PER_FRAME as u64;
         Some(AvSlice { turn, video, audio, marks })
+    }
+
+    fn picture(&mut self, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+        match &self.latest {
+            Some(latest) if !self.watched.get() => {
+                self.face.pass(self.at, sound);
+                Arc::clone(latest)
+            }
+            _ => Arc::clone(self.latest.insert(self.face.picture(self.at, sound))),
+        }
     }
 
     fn next_frame(&mut self, at: u64, marks: &mut Vec<(TurnId, Mark)>) -> Next {
@@ -191,6 +233,8 @@ mod tests {
         cues: Vec<u64>,
         heard: Vec<u64>,
         cuts: Vec<u64>,
+        drawn: Vec<u64>,
+        passed: Vec<u64>,
     }
     struct Face(Arc<std::sync::Mutex<Notes>>);
     impl LipSync for Face {
@@ -203,7 +247,11 @@ mod tests {
         fn cut(&mut self, at: u64) {
             self.0.lock().unwrap().cuts.push(at);
         }
-        fn picture(&mut self, _: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+        fn pass(&mut self, at: u64, _: &[AudioFrame; 2]) {
+            self.0.lock().unwrap().passed.push(at);
+        }
+        fn picture(&mut self, at: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+            self.0.lock().unwrap().drawn.push(at);
             Arc::new(VideoFrame::black(2, 2))
         }
     }
@@ -215,12 +263,27 @@ mod tests {
         let notes = Arc::default();
         let current = CurrentTurn::default();
         let (_, faces) = bounded(1);
-        let worker = Worker::new(Box::new(Face(Arc::clone(&notes))), faces, speech, current.clone(), false);
+        let worker = Worker::new(Box::new(Face(Arc::clone(&notes))), faces, speech, current.clone(), Watched::default(), false);
         (worker, speech_tx, current, notes)
     }
 
     fn clause(text: &str) -> Item {
         Item::Clause { text: text.into(), words: vec![], phonemes: vec![] }
+    }
+
+    #[test]
+    fn nothing_is_drawn_after_the_first_picture_until_somebody_looks() {
+        let (mut worker, _speech, _, notes) = worker();
+        let watched = worker.watched.clone();
+        let pictures: Vec<_> = (0..4)
+            .map(|n| {
+                watched.set(n == 2);
+                worker.step().unwrap().video
+            })
+            .collect();
+        assert_eq!(notes.lock().unwrap().drawn, [0, 2 * 640]);
+        assert_eq!(notes.lock().unwrap().passed, [640, 3 * 640]);
+        assert!(Arc::ptr_eq(&pictures[0], &pictures[1]) && Arc::ptr_eq(&pictures[2], &pictures[3]));
     }
 
     #[test]

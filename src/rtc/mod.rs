@@ -14,7 +14,7 @@ mod stun;
 
 pub use microphone::MICROPHONE_QUEUE;
 pub use peer::{Closed, Event, Peer, Settings};
-pub use receiver::{Arrival, ReceiveError, Receiver};
+pub use receiver::{Arrival, ReceiveError, Receiver, Spoken, Wish};
 pub use sdp::{Offer, OfferError};
 pub use socket::UdpMux;
 

@@ -312,7 +312,7 @@ fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error>
     Ok(())
 }
 
-fn opus_codec() -> RTCRtpCodec {
+pub(super) fn opus_codec() -> RTCRtpCodec {
     codec_of("audio/opus", 48_000, 2, "minptime=10;useinbandfec=1", vec![])
 }
 
@@ -327,7 +327,7 @@ fn codec_of(mime: &str, clock_rate: u32, channels: u16, fmtp: &str, rtcp_feedbac
 }
 
 /// Both tracks share the stream id `visavis`, so that a browser plays them in step.
-fn local_track(kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32, rtx: Option<u32>) -> Arc<TrackLocalStaticRTP> {
+pub(super) fn local_track(kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32, rtx: Option<u32>) -> Arc<TrackLocalStaticRTP> {
     let rtx = rtx.map(|ssrc| RTCRtpRtxParameters { ssrc });
     let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), rtx, ..RTCRtpCodingParameters::default() };
     let encoding = RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..RTCRtpEncodingParameters::default() };

@@ -1,4 +1,4 @@
-//! A viewer without eyes, for `visavis bench`: connects as a browser would and tells what arrived when.
+//! A viewer without eyes, for `visavis bench`: connects as a browser would, tells what arrived when, and may talk.
 //!
 //! In: a server's address. Out: [`Arrival`]s, each stamped where its packet was read. Nothing is decoded here; a task per
 //! track reads packets.
@@ -15,16 +15,22 @@ use rtc::rtp::Packet;
 use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{interval, timeout};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionState,
     RTCSessionDescription, SettingEngineBuilder,
 };
 
-use crate::codec::VideoCodec;
+use super::peer::{local_track, opus_codec};
+use super::rtp::Stream;
+use crate::codec::{OpusEncoder, VideoCodec};
+use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, AudioFrame, MediaTime, SAMPLES_PER_FRAME};
 
 /// Arrivals that may wait to be counted: 13 s of both tracks. Full: the newest is lost.
 const ARRIVALS: usize = 1_024;
@@ -32,6 +38,9 @@ const ARRIVALS: usize = 1_024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time between ICE checks, as browsers space theirs.
 const ICE_CHECK: Duration = Duration::from_millis(20);
+
+/// Opus, as we number it.
+const OPUS: u8 = 111;
 
 /// One thing that a viewer received.
 #[derive(Clone, Debug)]
@@ -61,7 +70,30 @@ pub enum Arrival {
         packet: Bytes,
     },
     /// A message on the `visavis` channel.
-    Text(String),
+    Text {
+        /// When.
+        at: Instant,
+        /// What.
+        text: String,
+    },
+}
+
+/// What a viewer wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Pictures, and how they are coded.
+    pub video: Option<VideoCodec>,
+    /// Whether it has a microphone.
+    pub microphone: bool,
+}
+
+/// When the loud part of what was said began and ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Spoken {
+    /// The first loud frame was sent.
+    pub began: Instant,
+    /// The last loud frame was sent.
+    pub ended: Instant,
 }
 
 /// Why there is no connection.
@@ -73,6 +105,9 @@ pub enum ReceiveError {
     /// The server cannot be reached.
     #[error("offer: {0}")]
     Http(#[from] reqwest::Error),
+    /// The microphone's encoder.
+    #[error("opus: {0}")]
+    Opus(#[from] crate::codec::Error),
     /// The server does not want us.
     #[error("the offer was refused: {0}")]
     Refused(String),
@@ -85,20 +120,21 @@ pub enum ReceiveError {
 pub struct Receiver {
     connection: Arc<dyn PeerConnection>,
     arrivals: mpsc::Receiver<Arrival>,
+    microphone: Option<mpsc::Sender<Utterance>>,
     session: String,
     posted: Instant,
     connected: Instant,
 }
 
 impl Receiver {
-    /// Offers to receive `codec` and Opus at `url`/offer and waits until media can flow.
-    pub async fn connect(http: &reqwest::Client, url: &str, codec: VideoCodec) -> Result<Self, ReceiveError> {
-        timeout(CONNECT_TIMEOUT, Self::negotiate(http, url, codec)).await.map_err(|_| ReceiveError::Slow)?
+    /// Offers what `wish` says at `url`/offer and waits until media can flow.
+    pub async fn connect(http: &reqwest::Client, url: &str, wish: Wish) -> Result<Self, ReceiveError> {
+        timeout(CONNECT_TIMEOUT, Self::negotiate(http, url, wish)).await.map_err(|_| ReceiveError::Slow)?
     }
 
-    async fn negotiate(http: &reqwest::Client, url: &str, codec: VideoCodec) -> Result<Self, ReceiveError> {
+    async fn negotiate(http: &reqwest::Client, url: &str, wish: Wish) -> Result<Self, ReceiveError> {
         let mut engine = MediaEngine::default();
-        register_codecs(&mut engine, codec)?;
+        register_codecs(&mut engine, wish.video)?;
         let registry = register_default_interceptors(Registry::new(), &mut engine)?;
         let setting = SettingEngineBuilder::default()
             .with_include_loopback_candidate(true)
@@ -107,7 +143,7 @@ impl Receiver {
         let (arrivals_tx, arrivals) = mpsc::channel(ARRIVALS);
         let (gathered_tx, mut gathered) = watch::channel(false);
         let (state_tx, mut state) = watch::channel(RTCPeerConnectionState::New);
-        let handler = Handler { codec, arrivals: arrivals_tx.clone(), gathered: gathered_tx, state: state_tx };
+        let handler = Handler { video: wish.video, arrivals: arrivals_tx.clone(), gathered: gathered_tx, state: state_tx };
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
                 .with_media_engine(engine)
@@ -118,7 +154,12 @@ impl Receiver {
                 .build()
                 .await?,
         );
-        for kind in [RtpCodecKind::Audio, RtpCodecKind::Video] {
+        let microphone = match wish.microphone {
+            true => Some(Microphone::plug_in(&connection).await?),
+            false => None,
+        };
+        let audio = microphone.is_none().then_some(RtpCodecKind::Audio);
+        for kind in audio.into_iter().chain(wish.video.map(|_| RtpCodecKind::Video)) {
             let direction = RTCRtpTransceiverDirection::Recvonly;
             let init = RTCRtpTransceiverInit { direction, ..RTCRtpTransceiverInit::default() };
             connection.add_transceiver_from_kind(kind, Some(init)).await?;
@@ -136,7 +177,8 @@ impl Receiver {
         let connected = state.wait_for(|state| *state == RTCPeerConnectionState::Connected).await;
         connected.map_err(|_| ReceiveError::Slow)?;
         let session = reply["sessionid"].as_str().unwrap_or_default().to_owned();
-        Ok(Self { connection, arrivals, session, posted, connected: Instant::now() })
+        let microphone = microphone.map(Microphone::switch_on).transpose()?;
+        Ok(Self { connection, arrivals, microphone, session, posted, connected: Instant::now() })
     }
 
     /// What arrives next; `None` once the connection is gone.
@@ -147,6 +189,14 @@ impl Receiver {
     /// Forgets what has arrived so far.
     pub fn drain(&mut self) {
         while self.arrivals.try_recv().is_ok() {}
+    }
+
+    /// Says `frames` into the microphone, at their pace. `None` if there is none, nothing in them is as loud as `loud_rms`,
+    /// or the connection is gone.
+    pub async fn speak(&self, frames: Vec<AudioFrame>, loud_rms: f32) -> Option<Spoken> {
+        let (spoken, said) = oneshot::channel();
+        self.microphone.as_ref()?.send(Utterance { frames, loud_rms, spoken }).await.ok()?;
+        said.await.ok()
     }
 
     /// Says good-bye.
@@ -170,19 +220,15 @@ impl Receiver {
     }
 }
 
-/// Opus and `codec` only, so that the server has no choice.
-fn register_codecs(engine: &mut MediaEngine, codec: VideoCodec) -> Result<(), webrtc::error::Error> {
+/// Opus and `video` only, so that the server has no choice.
+fn register_codecs(engine: &mut MediaEngine, video: Option<VideoCodec>) -> Result<(), webrtc::error::Error> {
+    let opus = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: OPUS };
+    engine.register_codec(opus, RtpCodecKind::Audio)?;
+    let Some(codec) = video else { return Ok(()) };
     let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
     let fmtp = match codec {
         VideoCodec::H264 => "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
         VideoCodec::Vp8 => "",
-    };
-    let opus = RTCRtpCodec {
-        mime_type: "audio/opus".into(),
-        clock_rate: 48_000,
-        channels: 2,
-        sdp_fmtp_line: "minptime=10;useinbandfec=1".into(),
-        rtcp_feedback: vec![],
     };
     let video = RTCRtpCodec {
         mime_type: codec.mime().into(),
@@ -191,12 +237,76 @@ fn register_codecs(engine: &mut MediaEngine, codec: VideoCodec) -> Result<(), we
         sdp_fmtp_line: fmtp.into(),
         rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli")],
     };
-    engine.register_codec(RTCRtpCodecParameters { rtp_codec: opus, payload_type: 111 }, RtpCodecKind::Audio)?;
     engine.register_codec(RTCRtpCodecParameters { rtp_codec: video, payload_type: 96 }, RtpCodecKind::Video)
 }
 
+/// What is to be said.
+struct Utterance {
+    frames: Vec<AudioFrame>,
+    loud_rms: f32,
+    spoken: oneshot::Sender<Spoken>,
+}
+
+/// An open microphone: a packet every 20 ms, silent while nothing is said.
+struct Microphone {
+    track: Arc<TrackLocalStaticRTP>,
+    stream: Stream,
+}
+
+impl Microphone {
+    async fn plug_in(connection: &Arc<dyn PeerConnection>) -> Result<Self, webrtc::error::Error> {
+        let ssrc = rand::random();
+        let track = local_track(RtpCodecKind::Audio, opus_codec(), ssrc, None);
+        connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?;
+        Ok(Self { track, stream: Stream::opus(ssrc, OPUS) })
+    }
+
+    /// It is off once the sender is dropped.
+    fn switch_on(self) -> Result<mpsc::Sender<Utterance>, ReceiveError> {
+        let opus = OpusEncoder::open()?;
+        let (said, utterances) = mpsc::channel(1);
+        tokio::spawn(self.send(opus, utterances));
+        Ok(said)
+    }
+
+    async fn send(mut self, mut opus: OpusEncoder, mut utterances: mpsc::Receiver<Utterance>) {
+        let mut pace = interval(AUDIO_PTIME);
+        let mut sent = 0;
+        let mut send = async |frame: &AudioFrame| {
+            pace.tick().await;
+            let pts = MediaTime { ticks: sent * SAMPLES_PER_FRAME as u64, rate_hz: AUDIO_RATE_HZ };
+            sent += 1;
+            let Ok(packet) = opus.encode(frame) else { return };
+            for packet in self.stream.packets(&packet, pts) {
+                let _ = self.track.write_rtp(packet).await;
+            }
+        };
+        loop {
+            let Utterance { frames, loud_rms, spoken } = match utterances.try_recv() {
+                Ok(utterance) => utterance,
+                Err(TryRecvError::Empty) => {
+                    send(&AudioFrame::SILENCE).await;
+                    continue;
+                }
+                Err(TryRecvError::Disconnected) => return,
+            };
+            let mut loud: Option<Spoken> = None;
+            for frame in &frames {
+                send(frame).await;
+                if frame.rms() > loud_rms {
+                    let ended = Instant::now();
+                    loud = Some(Spoken { began: loud.map_or(ended, |loud| loud.began), ended });
+                }
+            }
+            if let Some(loud) = loud {
+                let _ = spoken.send(loud);
+            }
+        }
+    }
+}
+
 struct Handler {
-    codec: VideoCodec,
+    video: Option<VideoCodec>,
     arrivals: mpsc::Sender<Arrival>,
     gathered: watch::Sender<bool>,
     state: watch::Sender<RTCPeerConnectionState>,
@@ -215,20 +325,19 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        tokio::spawn(read_track(track, self.codec, self.arrivals.clone()));
+        tokio::spawn(read_track(track, self.video, self.arrivals.clone()));
     }
 }
 
-async fn read_track(track: Arc<dyn TrackRemote>, codec: VideoCodec, arrivals: mpsc::Sender<Arrival>) {
+async fn read_track(track: Arc<dyn TrackRemote>, codec: Option<VideoCodec>, arrivals: mpsc::Sender<Arrival>) {
     let video = track.kind().await == RtpCodecKind::Video;
-    let mut pictures = Pictures::new(codec);
+    let mut pictures = codec.filter(|_| video).map(Pictures::new);
     while let Some(event) = track.poll().await {
         let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
         let at = Instant::now();
-        let arrival = if video {
-            pictures.push(&packet, at)
-        } else {
-            Some(Arrival::Sound { at, stamp: packet.header.timestamp, packet: packet.payload })
+        let arrival = match &mut pictures {
+            Some(pictures) => pictures.push(&packet, at),
+            None => Some(Arrival::Sound { at, stamp: packet.header.timestamp, packet: packet.payload }),
         };
         if let Some(arrival) = arrival {
             let _ = arrivals.try_send(arrival);
@@ -241,7 +350,7 @@ async fn read_channel(channel: Arc<dyn DataChannel>, arrivals: mpsc::Sender<Arri
         if let DataChannelEvent::OnMessage(message) = event
             && let Ok(text) = String::from_utf8(message.data.to_vec())
         {
-            let _ = arrivals.try_send(Arrival::Text(text));
+            let _ = arrivals.try_send(Arrival::Text { at: Instant::now(), text });
         }
     }
 }

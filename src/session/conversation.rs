@@ -105,6 +105,16 @@ struct HeardClause {
     at: Instant,
 }
 
+impl HeardClause {
+    /// Forgets the other words. A clause without timings is all one.
+    fn keep(&mut self, word: impl Fn(&Word) -> bool) {
+        if !self.words.is_empty() {
+            self.words.retain(word);
+            self.text = self.words.iter().map(|word| word.text.as_str()).collect();
+        }
+    }
+}
+
 pub(super) struct Conversation {
     session: Arc<Session>,
     minds: Minds,
@@ -263,8 +273,9 @@ impl Conversation {
         let now = Instant::now();
         self.session.player.interrupt(self.next);
         let samples = current.clauses.last_mut().map_or(0, |clause| {
-            clause.words.retain(|word| turn::heard_at(clause.at, word.start) <= now);
-            (now - clause.at).as_millis() as u32 * 16
+            let samples = (now - clause.at).as_millis() as u32 * 16;
+            clause.keep(|word| word.start <= samples);
+            samples
         });
         current.held = Some(Held { hold: current.speaker.hold(), samples });
         self.session.set_state(State::Listening, None);
@@ -276,7 +287,8 @@ impl Conversation {
         let Some(Held { hold, samples }) = current.held.take() else { return };
         // It is said again.
         if let Some(clause) = current.clauses.last_mut() {
-            clause.words.pop();
+            let cut = clause.words.last().map(|word| word.start);
+            clause.keep(|word| Some(word.start) != cut);
         }
         current.played_as = self.next;
         current.resumed = true;

@@ -316,6 +316,8 @@ mod tests {
 
         fn cut(&mut self, _: u64) {}
 
+        fn pass(&mut self, _: u64, _: &[AudioFrame; 2]) {}
+
         fn picture(&mut self, _: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {
             Arc::clone(&self.0)
         }

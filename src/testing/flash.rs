@@ -35,6 +35,8 @@ impl LipSync for Flash {
 
     fn cut(&mut self, _: u64) {}
 
+    fn pass(&mut self, _: u64, _: &[AudioFrame; 2]) {}
+
     fn picture(&mut self, _: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
         let loud = sound.iter().any(|frame| frame.rms() > THRESHOLD_RMS);
         Arc::clone(if loud { &self.white } else { &self.black })

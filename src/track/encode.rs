@@ -12,6 +12,7 @@ use super::{Encoded, MediaSink, Stamped};
 use crate::codec::{self, OpusEncoder, VideoCodec, VideoEncoder};
 use crate::media::{AudioFrame, VideoFrame};
 use crate::metrics;
+use crate::render::Watched;
 
 /// Raw frames that may wait for the encoder: 80 ms of both kinds. Full means that this machine cannot keep up;
 /// playout then drops the frame and counts it.
@@ -57,7 +58,7 @@ struct Live {
 }
 
 /// Encodes until playout drops its end of the queue.
-pub(super) fn run(raw: &Receiver<Raw>, sinks: &Sinks, bitrate: Bitrate) -> Result<(), EncodeError> {
+pub(super) fn run(raw: &Receiver<Raw>, sinks: &Sinks, watched: &Watched, bitrate: Bitrate) -> Result<(), EncodeError> {
     let mut opus = OpusEncoder::open()?;
     let mut live: HashMap<VideoCodec, Live> = HashMap::new();
     for frame in raw {
@@ -69,6 +70,7 @@ pub(super) fn run(raw: &Receiver<Raw>, sinks: &Sinks, bitrate: Bitrate) -> Resul
                 sinks.iter().for_each(|sink| sink.push(&packet));
             }
             Raw::Video(Stamped { frame, pts }) => {
+                watched.set(sinks.iter().any(|sink| sink.video_codec().is_some()));
                 live.retain(|codec, _| sinks.iter().any(|s| s.video_codec() == Some(*codec)));
                 for codec in [VideoCodec::H264, VideoCodec::Vp8] {
                     let watching = || sinks.iter().filter(|s| s.video_codec() == Some(codec));

@@ -13,7 +13,7 @@ use super::encode::{self, Bitrate, ENCODE_QUEUE, EncodeError, Sinks};
 use super::playout::{Playout, State};
 use super::{MediaSink, Played};
 use crate::media::TurnId;
-use crate::render::{self, CurrentTurn, Item, LipSync, SLICE_QUEUE, Worker};
+use crate::render::{self, CurrentTurn, Item, LipSync, SLICE_QUEUE, Watched, Worker};
 
 /// Speech ahead of rendering: 2 s of 20 ms frames. Full means that the voice is faster than real time, as it should
 /// be; it waits, and through it the language model.
@@ -61,6 +61,7 @@ pub struct HumanPlayer {
     faces: Sender<Box<dyn LipSync>>,
     current: CurrentTurn,
     sinks: Sinks,
+    watched: Watched,
     stop: CancellationToken,
 }
 
@@ -77,15 +78,16 @@ impl HumanPlayer {
         let (raw, raw_rx) = bounded(ENCODE_QUEUE);
         let current = CurrentTurn::default();
         let sinks = Sinks::default();
+        let watched = Watched::default();
         let stop = CancellationToken::new();
 
         let waits = setup.throttle == Throttle::Off;
-        let worker = Worker::new(setup.face, faces_rx, speech_rx, current.clone(), waits);
+        let worker = Worker::new(setup.face, faces_rx, speech_rx, current.clone(), watched.clone(), waits);
         let rendering = render::spawn(&setup.name, worker, slices_tx)?;
         let encoding = {
-            let sinks = Arc::clone(&sinks);
+            let (sinks, watched) = (Arc::clone(&sinks), watched.clone());
             let name = format!("encode-{}", setup.name);
-            std::thread::Builder::new().name(name).spawn(move || encode::run(&raw_rx, &sinks, setup.bitrate))?
+            std::thread::Builder::new().name(name).spawn(move || encode::run(&raw_rx, &sinks, &watched, setup.bitrate))?
         };
         let playout = Playout {
             slices,
@@ -105,7 +107,7 @@ impl HumanPlayer {
                 _ => Ended::Panicked,
             }
         };
-        Ok((Self { speech, faces, current, sinks, stop }, ended))
+        Ok((Self { speech, faces, current, sinks, watched, stop }, ended))
     }
 
     /// Queues `item` of `turn`, waiting while 2 s of speech are ahead. False once the player has ended.
@@ -133,6 +135,10 @@ impl HumanPlayer {
 
     /// Sends frames to `sink`, too.
     pub fn add_sink(&self, sink: Arc<dyn MediaSink>) {
+        // The encode thread says so, too, a picture later; this is the picture.
+        if sink.video_codec().is_some() {
+            self.watched.set(true);
+        }
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner).push(sink);
     }
 

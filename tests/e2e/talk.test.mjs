@@ -7,15 +7,19 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { Server, binary, hearingBrowser, root, sleep, until, watch, wav } from './support.mjs';
 
 let server;
+let browser;
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'visavis-talk-'));
 
 before(async () => {
   server = await Server.start({ VISAVIS_LLM__LOCAL__RESPONSES: '["This is my answer to what you have said."]' });
 });
+
+// Also when the test failed: a browser that lives keeps the test run alive.
+afterEach(() => browser?.close());
 
 after(async () => {
   await server.stop();
@@ -48,7 +52,7 @@ function speech(name, ...parts) {
 
 /** The page in a browser that hears `file`, and all that the server tells it. */
 async function open(file, query = '') {
-  const browser = await hearingBrowser(file);
+  browser = await hearingBrowser(file);
   const context = await browser.newContext({ permissions: ['microphone'] });
   await context.addInitScript(() => {
     globalThis.told = [];
@@ -62,7 +66,7 @@ async function open(file, query = '') {
   });
   const watched = await watch(context, `${server.url}/${query}`);
   const told = () => watched.evaluate(() => globalThis.told);
-  return { browser, page: watched, told };
+  return { page: watched, told };
 }
 
 /** The first message that fits, once it has come. */
@@ -77,7 +81,7 @@ const micButton = (page) => page.locator('#mic');
 const words = (text) => text.toLowerCase().replace(/[^a-z ]/g, '').trim();
 
 test('what is said is written down and answered', async () => {
-  const { browser, page, told } = await open(speech('question', [1.5, 'What is the capital of France?']));
+  const { page, told } = await open(speech('question', [1.5, 'What is the capital of France?']));
   await micButton(page).click();
   const final = await message(told, 'the words', isFinal, 40_000);
   assert.equal(words(final.text), 'what is the capital of france');
@@ -87,11 +91,10 @@ test('what is said is written down and answered', async () => {
   assert.ok(all.some((m) => m.type === 'caption' && m.text.includes('answer')));
   assert.ok(await page.locator('.log .mine', { hasText: /capital/ }).isVisible(), 'the words stand in the conversation');
   assert.equal(await micButton(page).getAttribute('aria-pressed'), 'true');
-  await browser.close();
 });
 
 test('speech cuts in on the avatar and replaces what it was saying', async () => {
-  const { browser, page, told } = await open(speech('cut', [3, 'Please tell me about the weather tomorrow.']));
+  const { page, told } = await open(speech('cut', [3, 'Please tell me about the weather tomorrow.']));
   const long = Array.from({ length: 12 }, (_, n) => `This is sentence number ${n + 1} of a long story.`).join(' ');
   await page.evaluate((text) => globalThis.channel.send(JSON.stringify({ type: 'echo', text })), long);
   await message(told, 'the story', isTurn('started'));
@@ -102,11 +105,10 @@ test('speech cuts in on the avatar and replaces what it was saying', async () =>
   const final = all.find((m) => m.type === 'transcript' && m.final && /weather/i.test(m.text));
   assert.ok(final, `the words: ${JSON.stringify(all.filter((m) => m.type === 'transcript'))}`);
   await message(told, 'the answer', isTurn('ended'));
-  await browser.close();
 });
 
 test('who only shows that they listen does not end the answer: it goes on with the word that was cut', async () => {
-  const { browser, page, told } = await open(speech('okay', [3, 'Okay, okay, okay.']));
+  const { page, told } = await open(speech('okay', [3, 'Okay, okay, okay.']));
   const long = 'First we take the blue box. Then we open it slowly. Then we look at what is inside. And last of all we close it again.';
   await page.evaluate((text) => globalThis.channel.send(JSON.stringify({ type: 'echo', text })), long);
   await message(told, 'the story', isTurn('started'));
@@ -117,20 +119,18 @@ test('who only shows that they listen does not end the answer: it goes on with t
   assert.ok(resumed, 'it was held and went on');
   assert.equal(words(ended.heard), words(long), 'nothing of it is lost and nothing doubled');
   assert.ok(!all.some((m) => m.type === 'transcript' && m.final && /okay/i.test(m.text)), 'it is no question');
-  await browser.close();
 });
 
 test('without https there is no microphone, and the page says why and where', async () => {
-  const { browser, page } = await open(speech('nobody', [1, 'Hello.']));
+  const { page } = await open(speech('nobody', [1, 'Hello.']));
   await page.evaluate(() => Object.defineProperty(navigator, 'mediaDevices', { value: undefined }));
   await page.evaluate(() => Object.defineProperty(globalThis, 'isSecureContext', { value: false }));
   await micButton(page).click();
   await page.locator('.notice', { hasText: 'https://127.0.0.1' }).waitFor({ timeout: 5_000 });
-  await browser.close();
 });
 
 test('held to talk, only what is said while the key is down is heard', async () => {
-  const { browser, page, told } = await open(speech('held', [1, 'One two three four five.'], [4, 'Seven eight nine ten.']));
+  const { page, told } = await open(speech('held', [1, 'One two three four five.'], [4, 'Seven eight nine ten.']));
   await page.evaluate(() => localStorage.setItem('visavis.talk', 'hold'));
   await page.locator('body').click({ position: { x: 300, y: 300 } });
   await page.keyboard.down(' ');
@@ -141,5 +141,4 @@ test('held to talk, only what is said while the key is down is heard', async () 
   await sleep(6_000);
   const finals = (await told()).filter(isFinal);
   assert.equal(finals.length, 1, 'what was said after the key was let go is not heard');
-  await browser.close();
 });
