@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use visavis::codec::VideoCodec;
 use visavis::llm::tools::{self, HttpConfig, McpConfig};
 use visavis::llm::{self, Call, ChatModel, Delta, Error, Message, Prompt, Provider, Tool, Toolbox};
-use visavis::rtc::{Arrival, Receiver};
+use visavis::rtc::{Arrival, Receiver, Wish};
 
 use standin::{Act, KEY, MODEL, Standin, Then, WEATHER_KEY, chunk};
 
@@ -467,12 +467,15 @@ struct Viewer<'a> {
 
 impl<'a> Viewer<'a> {
     async fn join(server: &'a Server) -> Self {
-        let mut receiver = Receiver::connect(&server.http, &server.url, VideoCodec::Vp8).await.expect("the server answers");
+        let mut receiver =
+            Receiver::connect(&server.http, &server.url, Wish { video: Some(VideoCodec::Vp8), microphone: false })
+                .await
+                .expect("the server answers");
         let session = receiver.session().to_owned();
         let (sender, events) = mpsc::channel(1_000);
         tokio::spawn(async move {
             while let Some(arrival) = receiver.next().await {
-                if let Arrival::Text(text) = arrival
+                if let Arrival::Text { text, .. } = arrival
                     && sender.send(serde_json::from_str(&text).expect("events are JSON")).await.is_err()
                 {
                     return;

@@ -108,7 +108,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
 pub struct Whisper {
-    /// Threads of one recognition.
+    /// Threads of one recognition, at most: one, and one for each core that is idle when it begins.
     #[garde(range(min = 1, max = 16))]
     pub threads: u8,
     /// Recognitions at once.
@@ -118,7 +118,7 @@ pub struct Whisper {
 
 impl Default for Whisper {
     fn default() -> Self {
-        Self { threads: 1, at_once: 2 }
+        Self { threads: 2, at_once: 2 }
     }
 }
 

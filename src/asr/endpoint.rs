@@ -28,6 +28,8 @@ const SPEECH_SCORE: f32 = 0.6;
 /// Longest utterance, 30 s: what Whisper hears at once. A longer one is cut at the quietest 20 ms of its last 5 s.
 const LONGEST: usize = samples(30_000);
 const CUT_WITHIN: usize = samples(5_000);
+/// Silence after which what was said may be all of it: 96 ms.
+const PAUSE: usize = 6 * WINDOW;
 /// How often [`Event::SpeechFor`] comes, in windows: 96 ms.
 const TELL_EVERY: usize = 6;
 
@@ -42,6 +44,10 @@ pub enum Event {
     SpeechStarted,
     /// So much speech, pauses not counted, since [`Event::SpeechStarted`]; about ten a second while it goes on.
     SpeechFor(Duration),
+    /// A short silence: this may be all that is said. If it is, an [`Event::Utterance`] with the same words follows.
+    Pause(Vec<i16>),
+    /// It was not all.
+    WentOn,
     /// Somebody has finished, or spoken for 30 s: the sound, with 0.3 s before it and the pause after it. In the second
     /// case the speech goes on, and more follows without another [`Event::SpeechStarted`].
     Utterance(Vec<i16>),
@@ -148,6 +154,9 @@ impl Endpoint {
         };
         speech.sound.extend_from_slice(window);
         if score >= GO_ON_SCORE {
+            if speech.silence >= PAUSE && !self.held {
+                events.push(Event::WentOn);
+            }
             speech.silence = 0;
             speech.windows += 1;
             speech.windows_since_cut += 1;
@@ -157,11 +166,17 @@ impl Endpoint {
             }
         } else {
             speech.silence += WINDOW;
+            if speech.silence == PAUSE && PAUSE < self.stop && !self.held && speech.is_speech() {
+                events.push(Event::Pause(speech.sound.clone()));
+            }
         }
         if speech.silence >= self.stop && !self.held {
             let speech = self.speech.take().expect("it was there above");
             events.push(speech.end());
         } else if speech.sound.len() >= LONGEST {
+            if speech.silence >= PAUSE && !self.held {
+                events.push(Event::WentOn);
+            }
             events.push(Event::Utterance(speech.cut()));
         }
     }
@@ -189,11 +204,15 @@ impl Endpoint {
 }
 
 impl Speech {
-    fn end(self) -> Event {
+    fn is_speech(&self) -> bool {
         let is_speech = self.windows >= SHORTEST_SPEECH && self.score >= SPEECH_SCORE * self.windows as f32;
         // What follows a cut is the rest of an utterance that was speech.
         let is_rest = self.windows > self.windows_since_cut && self.windows_since_cut > 0;
-        if is_speech || is_rest { Event::Utterance(self.sound) } else { Event::Discarded }
+        is_speech || is_rest
+    }
+
+    fn end(self) -> Event {
+        if self.is_speech() { Event::Utterance(self.sound) } else { Event::Discarded }
     }
 
     /// Takes all up to the quietest 20 ms of the last seconds; the rest stays.
@@ -263,12 +282,15 @@ mod tests {
         assert!(events[1..].iter().all(|event| matches!(event, Event::SpeechFor(_))));
         let Some(Event::SpeechFor(last)) = events.last() else { panic!("{events:?}") };
         assert!((900..1_000).contains(&last.as_millis()), "{last:?}");
-        assert!(scored(&mut endpoint, 0.0, 224).is_empty(), "a pause is shorter than the stop window");
-        scored(&mut endpoint, 0.9, 304);
+        let events = scored(&mut endpoint, 0.0, 224);
+        assert!(matches!(&events[..], [Event::Pause(_)]), "a pause is shorter than the stop window: {events:?}");
+        assert_eq!(scored(&mut endpoint, 0.9, 304)[0], Event::WentOn);
         let events = scored(&mut endpoint, 0.0, 300);
-        let [Event::Utterance(sound)] = &events[..] else { panic!("{events:?}") };
+        let [Event::Pause(said), Event::Utterance(sound)] = &events[..] else { panic!("{events:?}") };
         // A pre-roll of 300 ms, 1 s, the pause, 0.3 s, the stop window.
         assert!((samples(2_000)..samples(2_150)).contains(&sound.len()), "{}", sound.len());
+        assert_eq!(*said, sound[..said.len()]);
+        assert!(said.len() > sound.len() - samples(250), "all but the rest of the pause");
         assert!(!endpoint.is_speech());
     }
 

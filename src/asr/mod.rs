@@ -45,6 +45,11 @@ pub trait SpeechToText: Send + Sync {
     /// Hears one utterance: 16 kHz mono, at most 30 s. Any number of partial transcripts, each of which replaces the last,
     /// then one that is final; or an error, which ends the stream. Dropping the stream cancels the work.
     fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>>;
+
+    /// Whether it costs nobody anything to write down now what may turn out not to be all of an utterance.
+    fn has_time(&self) -> bool {
+        false
+    }
 }
 
 /// Builds the ears that `config` names, or none. The embedded ones load from `models_dir` and warm up, which blocks for a

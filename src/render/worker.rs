@@ -263,7 +263,8 @@ mod tests {
         let notes = Arc::default();
         let current = CurrentTurn::default();
         let (_, faces) = bounded(1);
-        let worker = Worker::new(Box::new(Face(Arc::clone(&notes))), faces, speech, current.clone(), Watched::default(), false);
+        let worker =
+            Worker::new(Box::new(Face(Arc::clone(&notes))), faces, speech, current.clone(), Watched::default(), false);
         (worker, speech_tx, current, notes)
     }
 

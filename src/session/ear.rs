@@ -10,6 +10,7 @@ use futures_util::stream::{self, BoxStream, SelectAll};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
 use super::conversation::{Command, Hearing};
@@ -54,6 +55,10 @@ pub struct Ears {
 }
 
 impl Ears {
+    fn have_time(&self) -> bool {
+        self.recogniser.borrow().as_ref().is_some_and(|recogniser| recogniser.has_time())
+    }
+
     fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
         let mut recogniser = self.recogniser.clone();
         let loaded = async move { recogniser.wait_for(Option::is_some).await.ok().and_then(|r| r.clone()) };
@@ -74,6 +79,9 @@ struct Written {
     transcript: Result<Transcript, asr::Error>,
 }
 
+/// Transcripts in the making; dropping it cancels them.
+type Guess = AbortOnDropHandle<Vec<Result<Transcript, asr::Error>>>;
+
 pub(super) struct Ear {
     session: Arc<Session>,
     ears: Ears,
@@ -81,6 +89,8 @@ pub(super) struct Ear {
     mic: Mic,
     /// Utterances that are being written down.
     writing: SelectAll<BoxStream<'static, Written>>,
+    /// What has been said so far is being written down, in case that it is all.
+    guess: Option<Guess>,
     /// The conversation was told that somebody speaks.
     told: Option<Hearing>,
     /// When an answer that was cut in on goes on.
@@ -93,7 +103,7 @@ impl Ear {
     pub(super) fn new(session: Arc<Session>, ears: Ears) -> Self {
         let endpoint = Endpoint::new(ears.config.stop_ms);
         let (mic, writing) = (Mic::default(), SelectAll::new());
-        Self { session, ears, endpoint, mic, writing, told: None, resume_at: None, shown: false }
+        Self { session, ears, endpoint, mic, writing, guess: None, told: None, resume_at: None, shown: false }
     }
 
     /// Listens until the microphone is gone.
@@ -156,12 +166,28 @@ impl Ear {
                     self.hear(Hearing::CutIn).await;
                 }
             }
-            asr::Event::Discarded => self.hear(Hearing::Nothing).await,
+            asr::Event::Pause(samples) => {
+                if self.ears.have_time() {
+                    let transcripts = self.ears.transcribe(samples.into());
+                    self.guess = Some(AbortOnDropHandle::new(tokio::spawn(transcripts.collect())));
+                }
+            }
+            asr::Event::WentOn => self.guess = None,
+            asr::Event::Discarded => {
+                self.guess = None;
+                self.hear(Hearing::Nothing).await;
+            }
             asr::Event::Utterance(samples) => {
                 let ended = Instant::now();
                 let cut_in = self.told == Some(Hearing::CutIn);
                 self.resume_at = cut_in.then(|| ended + RESUME_AFTER);
-                let transcripts = self.ears.transcribe(samples.into());
+                let transcripts = match self.guess.take() {
+                    Some(guess) => guess
+                        .map(|all| stream::iter(all.unwrap_or_else(|_| vec![Err(asr::Error::Panicked)])))
+                        .flatten_stream()
+                        .boxed(),
+                    None => self.ears.transcribe(samples.into()),
+                };
                 let written = transcripts.map(move |transcript| Written { ended, cut_in, transcript });
                 self.writing.push(written.boxed());
             }

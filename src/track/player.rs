@@ -82,7 +82,7 @@ impl HumanPlayer {
         let stop = CancellationToken::new();
 
         let waits = setup.throttle == Throttle::Off;
-        let worker = Worker::new(setup.face, faces_rx, speech_rx, current.clone(), watched.clone(), waits);
+        let worker = Worker::new(setup.face, faces_rx, speech_rx.clone(), current.clone(), watched.clone(), waits);
         let rendering = render::spawn(&setup.name, worker, slices_tx)?;
         let encoding = {
             let (sinks, watched) = (Arc::clone(&sinks), watched.clone());
@@ -91,6 +91,7 @@ impl HumanPlayer {
         };
         let playout = Playout {
             slices,
+            speech: speech_rx,
             raw,
             played,
             current: current.clone(),

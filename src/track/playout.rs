@@ -15,7 +15,7 @@ use super::encode::Raw;
 use super::{Due, Pacer, PlayerStreamTrack, Throttle};
 use crate::media::{AudioFrame, AvSlice, Mark, TurnId, VideoFrame};
 use crate::metrics;
-use crate::render::CurrentTurn;
+use crate::render::{CurrentTurn, Item};
 
 /// How often an unpaced output looks for the next slice, and a paced one that is full for room (seed 004's `sleep(0.001)`).
 const POLL: Duration = Duration::from_millis(1);
@@ -33,6 +33,8 @@ pub struct Played {
 
 pub(super) struct Playout {
     pub(super) slices: Receiver<AvSlice>,
+    /// What waits to be rendered. Only looked at: the render thread takes it.
+    pub(super) speech: Receiver<(TurnId, Item)>,
     pub(super) raw: Sender<Raw>,
     pub(super) played: mpsc::Sender<Played>,
     pub(super) current: CurrentTurn,
@@ -144,6 +146,8 @@ impl Playout {
                         return Ok(());
                     }
                 }
+                // An answer waits behind idle life: it is heard sooner by as much as is left out.
+                Ok(slice) if is_idle(&slice) && !self.slices.is_empty() && !self.speech.is_empty() => {}
                 Ok(slice) => {
                     self.accept(slice);
                     return Ok(());
@@ -199,6 +203,10 @@ impl Playout {
     }
 }
 
+fn is_idle(slice: &AvSlice) -> bool {
+    slice.turn.is_none() && slice.marks.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use crossbeam_channel::bounded;
@@ -215,11 +223,20 @@ mod tests {
     }
 
     fn playout(throttle: Throttle) -> (Playout, Sender<AvSlice>, Receiver<Raw>, CurrentTurn) {
+        let (playout, slices, raw, current, _) = playout_of_speech(throttle);
+        (playout, slices, raw, current)
+    }
+
+    type Bench = (Playout, Sender<AvSlice>, Receiver<Raw>, CurrentTurn, Sender<(TurnId, Item)>);
+
+    fn playout_of_speech(throttle: Throttle) -> Bench {
         let (slices_tx, slices) = bounded(SLICE_QUEUE);
+        let (speech_tx, speech) = bounded(1);
         let (raw, raw_rx) = bounded(1_000);
         let current = CurrentTurn::default();
         let playout = Playout {
             slices,
+            speech,
             raw,
             played: mpsc::channel(8).0,
             current: current.clone(),
@@ -227,7 +244,7 @@ mod tests {
             stop: CancellationToken::new(),
             state: State::default(),
         };
-        (playout, slices_tx, raw_rx, current)
+        (playout, slices_tx, raw_rx, current, speech_tx)
     }
 
     fn sounds(raw: &Receiver<Raw>) -> Vec<(u64, bool)> {
@@ -253,6 +270,26 @@ mod tests {
         let last = heard.iter().filter(|(_, voiced)| *voiced).map(|(pts, _)| *pts / 16).max().unwrap();
         assert!(last <= 30 + 20, "voice until {last} ms");
         assert!(heard.len() >= 10, "silence goes on at its pace");
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_life_makes_way_for_an_answer_that_waits() {
+        let (playout, slices, raw, _, speech) = playout_of_speech(Throttle::RealTime);
+        speech.send((TurnId(1), Item::End)).unwrap();
+        for turn in [None, None, Some(1)] {
+            slices.send(slice(turn)).unwrap();
+        }
+        let task = tokio::spawn(playout.run());
+        sleep(Duration::from_millis(30)).await;
+        assert_eq!(sounds(&raw), [(0, true), (320, true)], "the answer is heard first");
+        for _ in 0..3 {
+            slices.send(slice(None)).unwrap();
+        }
+        sleep(Duration::from_millis(20)).await;
+        assert!(slices.is_empty(), "one of them is played");
+        sleep(Duration::from_millis(40)).await;
+        assert_eq!(sounds(&raw).len(), 3, "sound keeps its pace");
         task.abort();
     }
 

@@ -47,7 +47,6 @@ impl Decoded {
 
 /// The model's special tokens, and which are never chosen.
 pub(super) struct Decoder {
-    threads: usize,
     end: i32,
     start: i32,
     no_speech: i32,
@@ -61,14 +60,13 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(model: &WhisperContext, threads: usize) -> Result<Self, WhisperError> {
+    pub(super) fn new(model: &WhisperContext) -> Result<Self, WhisperError> {
         let language = |code: &'static str| (code, model.token_lang(get_lang_id(code).expect("whisper knows en and zh")));
         let end = model.token_eot();
         let is_word = |token: i32| token < end && model.token_to_bytes(token).is_ok_and(|bytes| !is_noise(bytes));
         let mut mandarin_prompt = vec![model.token_prev()];
         mandarin_prompt.extend(model.tokenize(MANDARIN_PROMPT, 64)?);
         Ok(Self {
-            threads,
             end,
             start: model.token_sot(),
             no_speech: model.token_nosp(),
@@ -79,17 +77,18 @@ impl Decoder {
         })
     }
 
-    /// Decodes `samples`, 16 kHz and full scale ±1. What was decoded when `cancelled` fired is given back unfinished.
+    /// Decodes `samples`, 16 kHz and full scale ±1, on so many threads. What was decoded when `cancelled` fired is given back unfinished.
     pub(super) fn decode(
         &self,
         state: &mut WhisperState,
         samples: &[f32],
         language: Language,
+        threads: usize,
         cancelled: &CancellationToken,
     ) -> Result<Decoded, WhisperError> {
-        self.hear(state, samples)?;
-        state.encode(0, self.threads)?;
-        state.decode(&[self.start], 0, self.threads)?;
+        self.hear(state, samples, threads)?;
+        state.encode(0, threads)?;
+        state.decode(&[self.start], 0, threads)?;
         let logits = state.get_logits()?;
         let no_speech = log_probability(logits, self.no_speech).exp();
         let likeliest = self.languages.into_iter().max_by(|a, b| logits[a.1 as usize].total_cmp(&logits[b.1 as usize]));
@@ -101,14 +100,14 @@ impl Decoder {
             first = [&self.mandarin_prompt[..], &[self.start], &first].concat();
             past = 0;
         }
-        state.decode(&first, past, self.threads)?;
+        state.decode(&first, past, threads)?;
         past += first.len();
         let most = FEWEST_TOKENS + samples.len() * TOKENS_PER_SECOND / 16_000;
         let mut decoded = Decoded { tokens: Vec::new(), language, no_speech, certainty: 0.0 };
         let mut next = self.task[1];
         let mut sum = 0.0;
         while decoded.tokens.len() < most && !cancelled.is_cancelled() {
-            state.decode(&[next], past, self.threads)?;
+            state.decode(&[next], past, threads)?;
             past += 1;
             let logits = state.get_logits()?;
             // An utterance that the ears took for speech has at least one word.
@@ -131,10 +130,10 @@ impl Decoder {
     /// Computes the spectrum and tells the encoder how much of it to hear, which only the engine's own loop can do: it is
     /// started and stopped before its first step.
     #[expect(unsafe_code, reason = "whisper-rs has no safe callback before the encoder")]
-    fn hear(&self, state: &mut WhisperState, samples: &[f32]) -> Result<(), WhisperError> {
+    fn hear(&self, state: &mut WhisperState, samples: &[f32], threads: usize) -> Result<(), WhisperError> {
         let steps = samples.len().div_ceil(STEP) + CONTEXT_MARGIN;
         let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
-        parameters.set_n_threads(self.threads as i32);
+        parameters.set_n_threads(threads as i32);
         parameters.set_language(Some("en"));
         parameters.set_no_context(true);
         parameters.set_audio_ctx(steps.clamp(SHORTEST_CONTEXT, LONGEST_CONTEXT) as i32);

@@ -60,6 +60,21 @@ impl SpeechToText for Whisper {
         })
         .boxed()
     }
+
+    fn has_time(&self) -> bool {
+        self.turns.available_permits() > 0 && idle_cores() > 0
+    }
+}
+
+/// Cores of this machine on which nothing runs at this moment, besides the one that asks; none where that is not told.
+fn idle_cores() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // The fourth field is "runnable/all" (proc_loadavg(5)).
+    let runnable = std::fs::read_to_string("/proc/loadavg").ok().and_then(|loadavg| {
+        let (runnable, _) = loadavg.split(' ').nth(3)?.split_once('/')?;
+        runnable.parse::<usize>().ok()
+    });
+    runnable.map_or(0, |runnable| cores.saturating_sub(runnable.max(1)))
 }
 
 /// The weights, and states that wait for the next utterance.
@@ -67,6 +82,7 @@ struct Model {
     context: WhisperContext,
     decoder: Decoder,
     language: Language,
+    most_threads: usize,
     /// Guards nothing but this list.
     idle: Mutex<Vec<WhisperState>>,
 }
@@ -80,9 +96,10 @@ impl Model {
         let mut parameters = WhisperContextParameters::default();
         parameters.use_gpu(false).flash_attn(true);
         let context = WhisperContext::new_from_buffer_with_params(&file, parameters).map_err(|e| failed(e.into()))?;
-        let decoder = Decoder::new(&context, usize::from(config.whisper.threads)).map_err(Error::Run)?;
+        let decoder = Decoder::new(&context).map_err(Error::Run)?;
         let state = context.create_state().map_err(|e| failed(e.into()))?;
-        Ok(Self { context, decoder, language: config.language, idle: Mutex::new(vec![state]) })
+        let most_threads = usize::from(config.whisper.threads);
+        Ok(Self { context, decoder, language: config.language, most_threads, idle: Mutex::new(vec![state]) })
     }
 
     fn transcribe(&self, utterance: &[i16], cancelled: &CancellationToken) -> Result<Transcript, Error> {
@@ -92,7 +109,8 @@ impl Model {
         let heard = &utterance[..utterance.len().min(LONGEST)];
         let mut samples: Vec<f32> = heard.iter().map(|&s| f32::from(s) / 32_768.0).collect();
         samples.resize(samples.len().max(SHORTEST), 0.0);
-        let decoded = self.decoder.decode(&mut state, &samples, self.language, cancelled);
+        let threads = self.most_threads.min(1 + idle_cores());
+        let decoded = self.decoder.decode(&mut state, &samples, self.language, threads, cancelled);
         idle().push(state);
         let decoded = decoded.map_err(Error::Run)?;
         let said =
