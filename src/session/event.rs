@@ -172,6 +172,27 @@ pub enum Request {
         /// Who.
         id: String,
     },
+    /// A recording follows, in binary messages.
+    Audio {
+        /// Length of the file.
+        bytes: usize,
+        /// What to do with it.
+        #[serde(default)]
+        r#as: As,
+        /// Whether it cuts what is being said; absent: a question does, speech waits its turn.
+        interrupt: Option<bool>,
+    },
+}
+
+/// What a recording is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum As {
+    /// What the avatar shall say.
+    #[default]
+    Speech,
+    /// What a person says to it.
+    Question,
 }
 
 fn yes() -> bool {

@@ -7,6 +7,7 @@ mod conversation;
 mod ear;
 mod event;
 mod fallback;
+mod recording;
 mod registry;
 mod speaker;
 mod text;
@@ -31,10 +32,11 @@ use crate::render::{Catalogue, Character};
 use crate::rtc;
 use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
 
-use conversation::{Command, Conversation, Saying};
+use conversation::{Command, Conversation, Saying, Words};
 
 pub use ear::Ears;
-pub use event::{CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
+pub use event::{As, CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
+pub use recording::{RECORDING_BYTES, RecordingError};
 pub use registry::{NoSlot, SessionRegistry, Slot};
 pub use speaker::Speaker;
 pub use text::{MAX_CHARS, TextError, check as check_text};
@@ -160,8 +162,13 @@ impl Session {
     }
 
     async fn say_for(&self, text: String, chat: bool, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
+        let words = if chat { Words::Chat(text) } else { Words::Echo(text) };
+        self.put(words, interrupt, origin).await
+    }
+
+    async fn put(&self, words: Words, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
         let (accepted, answer) = oneshot::channel();
-        let saying = Saying { text, chat, interrupt, origin, accepted };
+        let saying = Saying { words, interrupt, origin, accepted };
         self.commands.send(Command::Say(saying)).await.map_err(|_| Busy::Ending)?;
         match answer.await {
             Ok(true) => Ok(()),

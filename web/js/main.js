@@ -20,6 +20,7 @@ import { Meter } from './meter.js';
 import { Microphone } from './microphone.js';
 import { Notices } from './notices.js';
 import { Picker } from './picker.js';
+import { Recording } from './recording.js';
 import { forgetAddressSession, params, sessionLink, tab } from './settings.js';
 import { Sound } from './sound.js';
 import { Stage } from './stage.js';
@@ -90,6 +91,7 @@ function showAvatar(id) {
 
 function say({ type, text }) {
   sound.tap();
+  begin();
   log.mine(text);
   if (state === 'idle') latency.asked();
   // A question cuts what is being said; a line to say waits its turn.
@@ -300,6 +302,18 @@ picker.addEventListener('pick', ({ detail: { id } }) => {
 menu.addEventListener('join', ({ detail: { id } }) => {
   joining = id;
   connection.join(id);
+});
+
+new Recording($('#recording')).addEventListener('file', async ({ detail: { file } }) => {
+  sound.tap();
+  $('#settings').close();
+  try {
+    // The server would break off the upload, and its words with it.
+    if (file.size > api.RECORDING_BYTES) throw new api.ApiError('too_large');
+    await api.humanAudio(connection.session, file);
+  } catch ({ code, message }) {
+    notices.show('server', () => t(`error.${code}`) || t('error.other', { msg: message || code }));
+  }
 });
 
 async function copyOut(text, done) {
