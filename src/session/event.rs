@@ -172,6 +172,11 @@ pub enum Request {
         /// Who.
         id: String,
     },
+    /// Make a gesture.
+    Action {
+        /// Which: [`crate::render::Gesture::name`].
+        name: String,
+    },
     /// A recording follows, in binary messages.
     Audio {
         /// Length of the file.

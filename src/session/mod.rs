@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::llm::{History, Role};
 use crate::metrics;
-use crate::render::{Catalogue, Character};
+use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
 use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
 
@@ -192,6 +192,11 @@ impl Session {
         avatar.id().clone_into(&mut self.lock().avatar);
         self.notify(Event::Avatar { id: avatar.id().to_owned() }, None);
         Ok(())
+    }
+
+    /// Has the avatar make a gesture, whatever else it does.
+    pub fn act(&self, gesture: Gesture) -> Result<(), Busy> {
+        if self.player.gesture(gesture) { Ok(()) } else { Err(Busy::Full) }
     }
 
     /// Ends it for everybody, for the reason that the metrics will show.

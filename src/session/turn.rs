@@ -320,7 +320,7 @@ mod tests {
 
     use super::*;
     use crate::media::{Mark, Phoneme, TurnId, VideoFrame};
-    use crate::render::LipSync;
+    use crate::render::{Gesture, LipSync};
     use crate::track::{Bitrate, HumanPlayer, Setup, Throttle};
 
     /// A face that does nothing.
@@ -332,6 +332,8 @@ mod tests {
         fn hear(&mut self, _: u64, _: &AudioFrame) {}
 
         fn cut(&mut self, _: u64) {}
+
+        fn gesture(&mut self, _: u64, _: Gesture) {}
 
         fn picture(&mut self, _: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {
             Arc::clone(&self.0)

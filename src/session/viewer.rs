@@ -15,7 +15,7 @@ use super::ear::{Ear, Ears, Mic};
 use super::event::{As, Event, PROTOCOL_VERSION, Request, State, TurnEvent};
 use super::recording::{Coming, RecordingError};
 use super::{Busy, Notice, Origin, Session, Shared, check_text, short};
-use crate::render::Catalogue;
+use crate::render::{Catalogue, Gesture};
 use crate::rtc::{self, Offer, Peer};
 
 /// Viewers of one session: each is sent every packet.
@@ -235,6 +235,20 @@ impl Viewer {
             Request::Avatar { id } => {
                 let avatar = self.catalogue.get(&id).map_err(|e| Event::error(e.code(), e.to_string()))?;
                 self.session.show(&avatar).map_err(busy)
+            }
+            Request::Action { name } => {
+                let gesture = Gesture::named(&name)
+                    .ok_or_else(|| Event::error("unknown_action", "the avatars have no gesture of that name"))?;
+                self.session.act(gesture).map_err(busy)
+            }
+            Request::Audio { bytes, r#as, interrupt } => {
+                self.coming = None;
+                if self.heard.as_ref().is_some_and(|task| !task.is_finished()) {
+                    return Err(not_recorded(RecordingError::Another));
+                }
+                let interrupt = interrupt.unwrap_or(r#as == As::Question);
+                self.coming = Some(Coming::new(bytes, r#as, interrupt).map_err(not_recorded)?);
+                Ok(())
             }
         }
     }
