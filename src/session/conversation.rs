@@ -245,7 +245,7 @@ impl Conversation {
         };
         self.session.notify(Event::Turn { id, event, heard: Some(heard) }, origin);
         if current.last {
-            return self.session.end("assistant");
+            return self.session.end("end_call");
         }
         self.begin_next();
     }

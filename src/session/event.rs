@@ -116,6 +116,11 @@ pub enum Event {
         /// Who.
         id: String,
     },
+    /// The session ends for everybody; nothing follows.
+    Bye {
+        /// `end_call`, `client`, `shutdown`, `internal`.
+        reason: &'static str,
+    },
     /// Something went wrong, in words that a person can act on.
     Error {
         /// Stable.

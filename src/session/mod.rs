@@ -51,6 +51,8 @@ const NOTICE_QUEUE: usize = 64;
 const PLAYED_QUEUE: usize = 64;
 /// How long a session waits for its viewer to come back from a reload.
 const LINGER: Duration = Duration::from_secs(5);
+/// What a good-bye needs to reach the viewers before their connections are closed: a packet's way, and tasks that are behind.
+const BYE: Duration = Duration::from_millis(150);
 /// Lines of the conversation that are kept for those who join.
 const KEPT_LINES: usize = 100;
 
@@ -295,6 +297,10 @@ impl Session {
             self.notify(Event::error("internal", "the session failed on the server: start a new one"), None);
         }
         self.stop.cancel();
+        if self.viewer_count() > 0 {
+            self.notify(Event::Bye { reason }, None);
+            tokio::time::sleep(BYE).await;
+        }
         self.player.stop();
         for peer in std::mem::take(&mut self.lock().peers).into_values() {
             peer.close();

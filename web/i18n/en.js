@@ -38,6 +38,10 @@ export default {
   'phase.offline': 'No network. Waiting for it to come back…',
   'phase.full': 'Next try in {seconds} s',
   'phase.failed': 'Not connected',
+  'phase.ended': 'Ended',
+
+  'ended.title': 'The conversation has ended.',
+  'ended.again': 'Begin again',
 
   'error.server_full': 'All seats are taken just now. Leave this page open: it joins as soon as one is free.',
   'error.session_full': 'This conversation has as many viewers as it can take. The page keeps trying.',

@@ -38,6 +38,10 @@ export default {
   'phase.offline': '网络已断开，恢复后自动连接…',
   'phase.full': '{seconds} 秒后再试',
   'phase.failed': '未连接',
+  'phase.ended': '已结束',
+
+  'ended.title': '对话已结束。',
+  'ended.again': '重新开始',
 
   'error.server_full': '现在座位已满。请不要关闭页面，一有空位就会自动进入。',
   'error.session_full': '这场对话的观众已满，页面会继续尝试。',

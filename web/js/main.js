@@ -164,6 +164,7 @@ channel.addEventListener('caption', ({ detail }) => {
   log.clause(detail.turn, detail.text);
 });
 channel.addEventListener('avatar', ({ detail }) => showAvatar(detail.id));
+channel.addEventListener('bye', ({ detail: { reason } }) => connection.bye(reason));
 channel.addEventListener('stats', ({ detail }) => {
   stats.server = detail;
 });
@@ -185,7 +186,9 @@ channel.addEventListener('posted', ({ detail }) => log.transcript(detail.text));
 connection.addEventListener('phase', ({ detail }) => {
   status.phase = detail;
   keepAwake(detail.phase === 'live');
-  if (detail.phase !== 'waiting') return;
+  $('.ended').hidden = detail.phase !== 'ended';
+  if (detail.phase === 'ended') tab.write('session', '');
+  if (detail.phase !== 'waiting' && detail.phase !== 'ended') return;
   captions.clear();
   announcer.drop();
   state = 'idle';
@@ -221,6 +224,18 @@ connection.addEventListener('refused', ({ detail: { code, session } }) => {
   } else {
     startAnew(session);
   }
+});
+
+/** A new conversation, if the one before has ended. */
+function begin() {
+  if (connection.phase !== 'ended') return;
+  forgetAddressSession();
+  log.divide('log.new');
+  connection.begin();
+}
+$('.ended button').addEventListener('click', () => {
+  sound.tap();
+  begin();
 });
 
 /** The session `gone` does not exist any more and another begins. */
