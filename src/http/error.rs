@@ -20,7 +20,7 @@ pub(super) struct Failure {
 }
 
 /// Routes of `LiveTalking`, whose clients read `{"code":-1,"msg"}` and not the status.
-const LIVETALKING: &[&str] = &["/human", "/interrupt_talk", "/is_speaking"];
+const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking"];
 
 impl Failure {
     pub(super) fn new(status: StatusCode, code: &'static str, msg: impl Into<String>) -> Self {
@@ -29,6 +29,10 @@ impl Failure {
 
     pub(super) fn no_session() -> Self {
         Self::new(StatusCode::NOT_FOUND, "unknown_session", "session not found: it has ended, or the id is wrong")
+    }
+
+    pub(super) fn bad_type() -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_type", "type must be echo or chat")
     }
 
     pub(super) fn retry_after(mut self, seconds: u64) -> Self {

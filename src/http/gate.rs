@@ -8,20 +8,29 @@ use std::time::Duration;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, IntoResponse, Request, Response};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
 
 use super::App;
 use super::error::Failure;
 use crate::metrics;
+use crate::session::RECORDING_BYTES;
 
-/// Bodies (L7): an offer, any other JSON.
+/// Bodies (L7): an offer, any other JSON, a recording with what is around it in its form.
 const OFFER_BYTES: usize = 64 << 10;
 const JSON_BYTES: usize = 32 << 10;
+const FORM_BYTES: usize = RECORDING_BYTES + (16 << 10);
 /// From the head of a request to the end of its body (L7).
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const FORM_TIMEOUT: Duration = Duration::from_secs(60);
+/// Recordings that are received and decoded at once: each may take 10 MiB, and 4 more as sound.
+const FORMS: usize = 8;
 /// Offers a second from everybody together (L3).
 const OFFERS_PER_SECOND: u32 = 20;
+
+/// The only route whose body is a form.
+const FORM: &str = "/humanaudio";
 
 /// Nothing is loaded from elsewhere, and nobody else frames us.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; \
@@ -32,6 +41,8 @@ pub(super) struct Limits {
     offers_of_address: DefaultKeyedRateLimiter<IpAddr>,
     offers: governor::DefaultDirectRateLimiter,
     utterances: DefaultKeyedRateLimiter<Uuid>,
+    recordings: DefaultKeyedRateLimiter<Uuid>,
+    forms: Semaphore,
     calls: DefaultKeyedRateLimiter<Uuid>,
 }
 
@@ -43,6 +54,8 @@ impl Limits {
             offers_of_address: RateLimiter::keyed(of_address),
             offers: RateLimiter::direct(Quota::per_second(rate(OFFERS_PER_SECOND)).allow_burst(rate(2 * OFFERS_PER_SECOND))),
             utterances: RateLimiter::keyed(Quota::per_second(rate(5)).allow_burst(rate(10))),
+            recordings: RateLimiter::keyed(Quota::per_second(rate(1))),
+            forms: Semaphore::new(FORMS),
             calls: RateLimiter::keyed(Quota::per_second(rate(20))),
         }
     }
@@ -67,6 +80,24 @@ impl Limits {
         self.utterances.check_key(&session).map_err(|_| {
             metrics::rejected("L4");
             too_many()
+        })
+    }
+
+    /// One more recording to say in a session.
+    pub(super) fn recording(&self, session: Uuid) -> Result<(), Failure> {
+        self.recordings.retain_recent();
+        self.recordings.check_key(&session).map_err(|_| {
+            metrics::rejected("L4");
+            too_many()
+        })
+    }
+
+    /// A place for one more recording, to be kept until it is answered.
+    fn form(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.forms.try_acquire().map_err(|_| {
+            metrics::rejected("L7");
+            let msg = "too many recordings at once: try again";
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", msg).retry_after(2)
         })
     }
 
@@ -102,6 +133,7 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
                 let msg = "pages of other sites may not call this: add their origin to server.cors";
                 return Err(Failure::new(StatusCode::FORBIDDEN, "foreign_origin", msg));
             }
+            let _place = if path == FORM { Some(app.limits.form()?) } else { None };
             take_body(&mut request, &path).await?;
             endpoint.call(request).await.map_err(|error| Failure::from_poem(&error))
         };
@@ -123,9 +155,13 @@ async fn take_body(request: &mut Request, path: &str) -> Result<(), Failure> {
     if !changes_state(request.method()) {
         return Ok(());
     }
-    let limit = if path == "/offer" { OFFER_BYTES } else { JSON_BYTES };
+    let (limit, patience) = match path {
+        "/offer" => (OFFER_BYTES, BODY_TIMEOUT),
+        FORM => (FORM_BYTES, FORM_TIMEOUT),
+        _ => (JSON_BYTES, BODY_TIMEOUT),
+    };
     let body = request.take_body().into_bytes_limit(limit);
-    let bytes = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+    let bytes = match tokio::time::timeout(patience, body).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(poem::error::ReadBodyError::PayloadTooLarge)) => {
             metrics::rejected("L7");
@@ -135,10 +171,14 @@ async fn take_body(request: &mut Request, path: &str) -> Result<(), Failure> {
         Ok(Err(_)) => return Err(Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the body broke off")),
         Err(_) => {
             metrics::rejected("L7");
-            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive within 10 s"));
+            let msg = format!("the body did not arrive within {} s", patience.as_secs());
+            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", msg));
         }
     };
     request.set_body(Body::from(bytes));
+    if path == FORM {
+        return Ok(());
+    }
     // LiveTalking does not look at the type; nor do we, for a foreign page needs more than a type to get here.
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(())

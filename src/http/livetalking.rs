@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{App, Failure, client};
 use crate::metrics;
 use crate::rtc::Offer;
-use crate::session::{JoinError, Session, State, check_text};
+use crate::session::{JoinError, Session, Shared, State, check_text};
 
 pub(super) struct Api {
     pub(super) app: Arc<App>,
@@ -114,7 +114,7 @@ impl Api {
         let chat = match r#type.as_str() {
             "chat" => true,
             "echo" => false,
-            _ => return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_type", "type must be echo or chat").into()),
+            _ => return Err(Failure::bad_type().into()),
         };
         let text = check_text(&text).map_err(Failure::from)?;
         session.say(text, chat, interrupt).await.map_err(Failure::from)?;
@@ -141,7 +141,7 @@ impl Api {
 
 impl Api {
     fn session(&self, id: &Value) -> Result<Arc<Session>, Failure> {
-        parse_id(id).and_then(|id| self.app.shared.registry.get(id)).ok_or_else(Failure::no_session)
+        session(&self.app.shared, id)
     }
 
     async fn answer(&self, request: &Request, body: OfferRequest) -> Result<OfferReply, Failure> {
@@ -201,6 +201,11 @@ impl Api {
             viewer: joined.viewer.to_string(),
         })
     }
+}
+
+/// The session of that id.
+pub(super) fn session(shared: &Shared, id: &Value) -> Result<Arc<Session>, Failure> {
+    parse_id(id).and_then(|id| shared.registry.get(id)).ok_or_else(Failure::no_session)
 }
 
 /// A session's id as text. Numbers are what old clients send; none of ours is one.

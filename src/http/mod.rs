@@ -3,6 +3,7 @@
 mod client;
 mod error;
 mod gate;
+mod humanaudio;
 mod livetalking;
 mod ops;
 mod page;
@@ -57,7 +58,11 @@ impl App {
 /// All routes.
 pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
     let api = OpenApiService::new(
-        (livetalking::Api { app: Arc::clone(app) }, v1::Api { app: Arc::clone(app) }),
+        (
+            livetalking::Api { app: Arc::clone(app) },
+            humanaudio::Api { app: Arc::clone(app) },
+            v1::Api { app: Arc::clone(app) },
+        ),
         "Visavis",
         env!("CARGO_PKG_VERSION"),
     );
@@ -68,6 +73,7 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .nest_no_strip("/v1", Arc::clone(&api))
         .at("/offer", Arc::clone(&api))
         .at("/human", Arc::clone(&api))
+        .at("/humanaudio", Arc::clone(&api))
         .at("/interrupt_talk", Arc::clone(&api))
         .at("/is_speaking", api)
         .at("/openapi.json", spec)

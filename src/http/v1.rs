@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::ops::require_admin;
 use super::{App, Failure};
-use crate::session::State;
+use crate::render::Gesture;
+use crate::session::{Session, State};
 
 /// How long a relay's credentials last: the page asks anew for each connection.
 const TURN_TTL: Duration = Duration::from_mins(10);
@@ -70,6 +71,13 @@ struct IceServer {
     username: Option<String>,
     /// For a relay.
     credential: Option<String>,
+}
+
+/// A gesture.
+#[derive(Object)]
+struct ActionRequest {
+    /// `nod`, `shake`, `smile`, `surprise`, `think`, `blink`, `tilt`, `bow`.
+    name: String,
 }
 
 /// Done.
@@ -147,15 +155,27 @@ impl Api {
         Ok(Json(entries.collect()))
     }
 
+    /// Have the avatar make a gesture, whatever else it does.
+    #[oai(path = "/sessions/:id/action", method = "post")]
+    async fn action(&self, id: Path<String>, body: Json<ActionRequest>) -> poem::Result<Json<Ended>> {
+        let session = self.session(&id)?;
+        self.app.limits.call(session.id())?;
+        let unknown = || {
+            let names = Gesture::ALL.map(Gesture::name).join(", ");
+            Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_action", format!("there are {names}"))
+        };
+        session.act(Gesture::named(&body.name).ok_or_else(unknown)?).map_err(Failure::from)?;
+        Ok(Json(Ended { ok: true }))
+    }
+
     /// Leave a conversation (`viewer`), or end it for all. A conversation without viewers ends after five seconds.
     #[oai(path = "/sessions/:id", method = "delete")]
     async fn end(&self, id: Path<String>, viewer: Query<Option<String>>) -> poem::Result<Json<Ended>> {
-        let parse = |id: &str| id.parse::<Uuid>().ok();
-        let session = parse(&id).and_then(|id| self.app.shared.registry.get(id)).ok_or_else(Failure::no_session)?;
+        let session = self.session(&id)?;
         self.app.limits.call(session.id())?;
         match viewer.as_deref() {
             None => session.end("client"),
-            Some(viewer) if parse(viewer).is_some_and(|viewer| session.leave(viewer)) => {}
+            Some(viewer) if viewer.parse().is_ok_and(|viewer| session.leave(viewer)) => {}
             Some(_) => {
                 return Err(Failure::new(StatusCode::NOT_FOUND, "unknown_viewer", "that viewer is not here").into());
             }
@@ -165,6 +185,10 @@ impl Api {
 }
 
 impl Api {
+    fn session(&self, id: &str) -> Result<Arc<Session>, Failure> {
+        id.parse::<Uuid>().ok().and_then(|id| self.app.shared.registry.get(id)).ok_or_else(Failure::no_session)
+    }
+
     fn picture(&self, id: &str, of: impl Fn(&crate::render::Avatar) -> &[u8]) -> poem::Result<Response<Binary<Vec<u8>>>> {
         let character = self.app.catalogue.get(id).map_err(Failure::from)?;
         let pack = character.pack().ok_or_else(|| Failure::from(crate::render::CatalogueError::Unknown))?;

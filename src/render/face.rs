@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::LipSync;
 use super::avatar::{Avatar, BROWS, EYES, MOUTH};
 use super::composite::{Compositor, Rig};
+use super::gesture::Gesture;
 use super::idle::{self, Life, Speech};
 use super::listen::Ear;
 use super::timeline::{Mouth, Timeline};
@@ -41,6 +42,8 @@ pub struct Face {
     /// What was shown last, and what an interruption froze.
     shown: [f32; MOUTH.len()],
     release: Option<(u64, [f32; MOUTH.len()])>,
+    /// What it was asked to do, and when; each at most once at a time.
+    gestures: Vec<(u64, Gesture)>,
 }
 
 impl Face {
@@ -49,7 +52,17 @@ impl Face {
         let mut shown = [0.0; MOUTH.len()];
         shown[Viseme::Sil as usize] = 1.0;
         let (compositor, timeline) = (Compositor::new(avatar), Timeline::default());
-        Self { compositor, timeline, ear: Ear::new(), seed, level: USUAL_LEVEL, activity: 0.0, shown, release: None }
+        Self {
+            compositor,
+            timeline,
+            ear: Ear::new(),
+            seed,
+            level: USUAL_LEVEL,
+            activity: 0.0,
+            shown,
+            release: None,
+            gestures: Vec::new(),
+        }
     }
 
     fn feel(&mut self, sound: &[AudioFrame; 2]) {
@@ -68,8 +81,8 @@ impl Face {
         (self.level / USUAL_LEVEL).sqrt().clamp(0.75, 1.12)
     }
 
-    fn mouth(&mut self, at: u64, smile: f32) -> [f32; MOUTH.len()] {
-        let mut weights = keyed(&self.timeline.mouth(at + LEAD), self.loudness(), smile);
+    fn mouth(&mut self, at: u64, life: &Life) -> [f32; MOUTH.len()] {
+        let mut weights = keyed(&self.timeline.mouth(at + LEAD), self.loudness(), life);
         if let Some((cut, frozen)) = self.release {
             let t = ((at + PICTURE).saturating_sub(cut) as f32 / RELEASE as f32).min(1.0);
             let t = t * t * (3.0 - 2.0 * t);
@@ -99,6 +112,13 @@ impl LipSync for Face {
         self.release = Some((at, self.shown));
     }
 
+    /// One that it is doing already goes on: to begin anew would be a jump.
+    fn gesture(&mut self, at: u64, gesture: Gesture) {
+        if !self.gestures.iter().any(|(_, doing)| *doing == gesture) {
+            self.gestures.push((at, gesture));
+        }
+    }
+
     fn pass(&mut self, at: u64, sound: &[AudioFrame; 2]) {
         self.feel(sound);
         self.timeline.forget_before(at);
@@ -111,15 +131,18 @@ impl LipSync for Face {
             emphasis: self.timeline.emphasis(at + LEAD),
             sentence_end: self.timeline.sentence_end(at),
         };
-        let life = idle::life(at, self.seed, speech);
-        let mouth = self.mouth(at, life.smile);
+        let mut life = idle::life(at, self.seed, speech);
+        self.gestures.retain(|(began, gesture)| !gesture.is_over(at - began));
+        self.gestures.iter().for_each(|(began, gesture)| gesture.apply(at - began, &mut life));
+        let mouth = self.mouth(at, &life);
         Arc::new(self.compositor.paint(&rig(&life, mouth)))
     }
 }
 
 /// Pose weights of a mouth: a viseme that is half taken is the half-open picture where the pack has one.
-fn keyed(mouth: &Mouth, loudness: f32, smile: f32) -> [f32; MOUTH.len()] {
+fn keyed(mouth: &Mouth, loudness: f32, life: &Life) -> [f32; MOUTH.len()] {
     const HALVES: [(Viseme, usize); 3] = [(Viseme::Aa, 15), (Viseme::E, 16), (Viseme::Oh, 17)];
+    const GAPE: usize = 17;
     const SMILE: usize = 18;
     let mut weights = [0.0; MOUTH.len()];
     let mut rest = mouth.shares[Viseme::Sil as usize];
@@ -142,8 +165,13 @@ fn keyed(mouth: &Mouth, loudness: f32, smile: f32) -> [f32; MOUTH.len()] {
             }
         }
     }
-    weights[Viseme::Sil as usize] = rest * (1.0 - smile * SMILE_AT_REST);
-    weights[SMILE] = rest * smile * SMILE_AT_REST;
+    // What is not speech may gape, and what does neither may smile.
+    weights[GAPE] += rest * life.gape;
+    rest *= 1.0 - life.gape;
+    let idle = life.smile * SMILE_AT_REST;
+    let smile = idle + (1.0 - idle) * life.grin;
+    weights[Viseme::Sil as usize] = rest * (1.0 - smile);
+    weights[SMILE] = rest * smile;
     without_crumbs(weights)
 }
 
@@ -186,7 +214,9 @@ fn eyes(life: &Life) -> [f32; EYES.len()] {
     let scale = 1.0 / (sideways + upright).max(1.0);
     weights[if x < 0.0 { 6 } else { 5 }] += open * sideways * scale;
     weights[if y > 0.0 { 7 } else { 8 }] += open * upright * scale;
-    weights[0] = open * (1.0 - (sideways + upright) * scale);
+    let straight = open * (1.0 - (sideways + upright) * scale);
+    weights[0] = straight * (1.0 - life.squint);
+    weights[9] = straight * life.squint;
     weights
 }
 
@@ -376,13 +406,60 @@ mod tests {
         assert!(face.shown[10] + face.shown[15] < 0.02);
     }
 
+    /// The pictures of three seconds in which `gesture` begins after 200 ms.
+    fn gesturing(gesture: Option<Gesture>) -> Vec<Arc<VideoFrame>> {
+        let mut face = Face::new(synthetic::avatar("gestures"), 1);
+        let picture = |n: u64| {
+            if let Some(gesture) = gesture.filter(|_| n == 5) {
+                face.gesture(n * PICTURE, gesture);
+            }
+            face.picture(n * PICTURE, &[AudioFrame::SILENCE; 2])
+        };
+        (0..90).map(picture).collect()
+    }
+
+    #[test]
+    fn a_gesture_is_seen_and_ends_where_idle_life_would_be() {
+        let idle = gesturing(None);
+        for gesture in Gesture::ALL {
+            let pictures = gesturing(Some(gesture));
+            assert!(pictures[..=5] == idle[..=5], "{gesture:?} is seen before it begins");
+            let differ = pictures.iter().zip(&idle).filter(|(a, b)| a != b).count();
+            assert!(differ > 10, "{gesture:?}: {differ} pictures differ");
+            assert!(pictures[85..] == idle[85..], "{gesture:?} leaves something behind");
+        }
+    }
+
+    #[test]
+    fn a_smile_raises_the_smile_and_a_nod_does_not_touch_the_mouth() {
+        let shown = |gesture| {
+            let mut face = Face::new(synthetic::avatar("smiles"), 1);
+            face.gesture(0, gesture);
+            for n in 0..30 {
+                face.picture(n * PICTURE, &[AudioFrame::SILENCE; 2]);
+            }
+            face.shown
+        };
+        assert!(shown(Gesture::Smile)[18] > 0.95);
+        assert!(shown(Gesture::Nod)[18] < 0.5);
+    }
+
+    #[test]
+    fn a_gesture_that_is_asked_for_twice_is_not_begun_anew() {
+        let mut face = Face::new(synthetic::avatar("twice"), 1);
+        face.gesture(0, Gesture::Nod);
+        face.gesture(6_400, Gesture::Nod);
+        assert_eq!(face.gestures, [(0, Gesture::Nod)]);
+    }
+
     #[test]
     fn weights_always_add_up_to_one() {
         for size in [0.0, 0.2, 0.5, 0.7, 1.0] {
             let mouth = Mouth { shares: [1.0 / 15.0; 15], sizes: [size; 15] };
-            let weights = keyed(&mouth, 1.12, 1.0);
-            assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-4);
             let life = Life { blink: size, gaze: [size, -size], brow: size, ..Life::default() };
+            let life = Life { smile: 1.0, grin: size, gape: size, squint: size, ..life };
+            let weights = keyed(&mouth, 1.12, &life);
+            assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-4);
             assert!((eyes(&life).iter().sum::<f32>() - 1.0).abs() < 1e-4);
             assert!((brows(life.brow).iter().sum::<f32>() - 1.0).abs() < 1e-4);
         }

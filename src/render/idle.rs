@@ -34,7 +34,7 @@ const GLANCE_S: (f64, f64) = (0.5, 1.4);
 const SACCADE_S: f64 = 0.06;
 
 /// The angle of the pack's gaze poses, radians (`scripts/avatar/poses.py`): sideways, up, down.
-const GAZE_POSE: [f32; 3] = [0.22, 0.17, 0.20];
+pub(super) const GAZE_POSE: [f32; 3] = [0.22, 0.17, 0.20];
 
 /// What the speech around a moment is like.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,10 +58,16 @@ pub(super) struct Life {
     pub(super) blink: f32,
     /// In the head, as shares of the gaze poses: right and up are positive, as the viewer sees it.
     pub(super) gaze: [f32; 2],
-    /// 0 at rest to 1 raised.
+    /// 0 at rest to 1 raised; -1 lowered.
     pub(super) brow: f32,
     /// 0 to 1.
     pub(super) smile: f32,
+    /// 0 to 1: a smile that is meant to be seen. Of gestures alone, as are the next two.
+    pub(super) grin: f32,
+    /// 0 to 1: lips apart.
+    pub(super) gape: f32,
+    /// 0 to 1: lids narrowed.
+    pub(super) squint: f32,
 }
 
 /// The face at sample `at`.
@@ -75,6 +81,7 @@ pub(super) fn life(at: u64, seed: u64, speech: Speech) -> Life {
         gaze: gaze(t, seed, head),
         brow: brow(t, seed, speech),
         smile: in_steps((0.55 + 0.25 * noise(t / 6.7, seed, 21)) * (1.0 - 0.75 * speech.activity)),
+        ..Life::default()
     }
 }
 

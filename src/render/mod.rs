@@ -7,6 +7,7 @@ mod avatar;
 mod catalogue;
 mod composite;
 mod face;
+mod gesture;
 mod idle;
 mod layer;
 mod listen;
@@ -28,8 +29,9 @@ use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
 pub use catalogue::{Catalogue, Character, Error as CatalogueError};
 pub use face::Face;
+pub use gesture::Gesture;
 pub use thread::{SLICE_QUEUE, spawn};
-pub use worker::{CurrentTurn, Watched, Worker};
+pub use worker::{Change, CurrentTurn, Watched, Worker};
 
 /// What an answer is made of, in the order in which it is said.
 #[derive(Clone, Debug)]
@@ -63,6 +65,9 @@ pub trait LipSync: Send {
 
     /// In the place of `picture` where nobody looks: 40 ms pass.
     fn pass(&mut self, at: u64, sound: &[AudioFrame; 2]);
+
+    /// Begins `gesture` with the picture of sample `at`, over whatever else the face does.
+    fn gesture(&mut self, at: u64, gesture: Gesture);
 
     /// The picture shown from sample `at` for 40 ms (640 samples), and the sound heard meanwhile.
     fn picture(&mut self, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame>;

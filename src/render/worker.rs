@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_channel::Receiver;
 
 use super::listen::LATER;
-use super::{Item, LipSync};
+use super::{Gesture, Item, LipSync};
 use crate::media::{AudioFrame, AvSlice, Mark, SAMPLES_PER_FRAME, TurnId, VideoFrame};
 
 /// The number of the answer that may be heard. Whoever meets work with a smaller number drops it.
@@ -46,10 +46,18 @@ impl Watched {
 /// less, and has a mouth that follows it.
 const AHEAD: usize = 16;
 
+/// What is asked of the face besides speech.
+pub enum Change {
+    /// To give way to another one.
+    Face(Box<dyn LipSync>),
+    /// To do something.
+    Gesture(Gesture),
+}
+
 /// Owns the face of one session.
 pub struct Worker {
     face: Box<dyn LipSync>,
-    faces: Receiver<Box<dyn LipSync>>,
+    changes: Receiver<Change>,
     speech: Receiver<(TurnId, Item)>,
     current: CurrentTurn,
     watched: Watched,
@@ -72,10 +80,10 @@ struct Ahead {
 }
 
 impl Worker {
-    /// `faces` replaces the face between two slices.
+    /// `changes` are made between two slices.
     pub fn new(
         face: Box<dyn LipSync>,
-        faces: Receiver<Box<dyn LipSync>>,
+        changes: Receiver<Change>,
         speech: Receiver<(TurnId, Item)>,
         current: CurrentTurn,
         watched: Watched,
@@ -84,7 +92,7 @@ impl Worker {
         let ahead = VecDeque::new();
         Self {
             face,
-            faces,
+            changes,
             speech,
             current,
             watched,
@@ -99,10 +107,15 @@ impl Worker {
 
     /// The next 40 ms; `None` when no more speech can come.
     pub fn step(&mut self) -> Option<AvSlice> {
-        if let Ok(face) = self.faces.try_recv() {
-            self.face = face;
-            self.latest = None;
-            self.tell_again();
+        while let Ok(change) = self.changes.try_recv() {
+            match change {
+                Change::Face(face) => {
+                    self.face = face;
+                    self.latest = None;
+                    self.tell_again();
+                }
+                Change::Gesture(gesture) => self.face.gesture(self.at, gesture),
+            }
         }
         let stale = |turn: TurnId| self.current.is_stale(turn);
         if self.speaking.is_some_and(stale) || self.ahead.iter().any(|next| stale(next.turn)) {
@@ -235,6 +248,7 @@ mod tests {
         cuts: Vec<u64>,
         drawn: Vec<u64>,
         passed: Vec<u64>,
+        gestures: Vec<u64>,
     }
     struct Face(Arc<std::sync::Mutex<Notes>>);
     impl LipSync for Face {
@@ -250,6 +264,9 @@ mod tests {
         fn pass(&mut self, at: u64, _: &[AudioFrame; 2]) {
             self.0.lock().unwrap().passed.push(at);
         }
+        fn gesture(&mut self, at: u64, _: Gesture) {
+            self.0.lock().unwrap().gestures.push(at);
+        }
         fn picture(&mut self, at: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {
             self.0.lock().unwrap().drawn.push(at);
             Arc::new(VideoFrame::black(2, 2))
@@ -262,9 +279,9 @@ mod tests {
         let (speech_tx, speech) = bounded(100);
         let notes = Arc::default();
         let current = CurrentTurn::default();
-        let (_, faces) = bounded(1);
+        let (_, changes) = bounded(1);
         let worker =
-            Worker::new(Box::new(Face(Arc::clone(&notes))), faces, speech, current.clone(), Watched::default(), false);
+            Worker::new(Box::new(Face(Arc::clone(&notes))), changes, speech, current.clone(), Watched::default(), false);
         (worker, speech_tx, current, notes)
     }
 
@@ -378,6 +395,18 @@ mod tests {
         let marks = worker.step().unwrap().marks;
         assert_eq!(marks.last(), Some(&(TurnId(1), Mark::TurnEnded)));
         assert_eq!(worker.step().unwrap().turn, None);
+    }
+
+    #[test]
+    fn a_gesture_begins_with_the_next_picture() {
+        let (mut worker, _speech, _, notes) = worker();
+        let (changes, changes_rx) = bounded(2);
+        worker.changes = changes_rx;
+        worker.step();
+        changes.send(Change::Gesture(Gesture::Nod)).unwrap();
+        changes.send(Change::Face(Box::new(Face(Arc::clone(&notes))))).unwrap();
+        worker.step();
+        assert_eq!(notes.lock().unwrap().gestures, [640]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use governor::{Quota, RateLimiter};
 use rtc::interceptor::{Registry, Slot as ChainSlot};
 use rtc::media_stream::MediaStreamTrack;
@@ -64,6 +65,8 @@ const MAX_CHANNELS: usize = 4;
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
 /// Messages a second from one viewer (L15).
 const MESSAGES_PER_SECOND: u32 = 20;
+/// Of binary ones as many more at once: a recording of 1 MiB in pieces of 16 KiB, and some to spare.
+const BINARY_BURST: u32 = 80;
 /// Bytes that wait for a viewer that does not read (L15).
 const CHANNEL_BUFFER_BYTES: usize = 1 << 20;
 
@@ -105,11 +108,18 @@ pub enum Event {
         /// Untrusted.
         text: String,
     },
+    /// A binary message on the channel of that label.
+    Binary {
+        /// Which channel.
+        label: String,
+        /// Untrusted.
+        bytes: Bytes,
+    },
     /// A message that cannot be taken, and why.
     BadMessage {
         /// Which channel.
         label: String,
-        /// `message_too_large`, `binary_message`, `rate_limited`.
+        /// `message_too_large`, `not_utf8`, `rate_limited`.
         code: &'static str,
     },
     /// Nothing follows.
@@ -381,26 +391,30 @@ async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events:
         return;
     }
     lock(&channels).insert(label.clone(), Arc::clone(&channel));
-    let per_second = std::num::NonZeroU32::new(MESSAGES_PER_SECOND).expect("a constant above zero");
-    let limit = RateLimiter::direct(Quota::per_second(per_second));
+    let number = |n| std::num::NonZeroU32::new(n).expect("a constant above zero");
+    let quota = Quota::per_second(number(MESSAGES_PER_SECOND));
+    let (texts, binaries) = (RateLimiter::direct(quota), RateLimiter::direct(quota.allow_burst(number(BINARY_BURST))));
     while let Some(event) = channel.poll().await {
         let event = match event {
             DataChannelEvent::OnOpen => Event::ChannelOpen(label.clone()),
             DataChannelEvent::OnMessage(message) => {
-                let code = if limit.check().is_err() {
+                let limit = if message.is_string { &texts } else { &binaries };
+                let label = label.clone();
+                let taken = if limit.check().is_err() {
                     Err("rate_limited")
                 } else if message.data.len() > MAX_MESSAGE_BYTES {
                     Err("message_too_large")
-                } else if !message.is_string {
-                    Err("binary_message")
+                } else if message.is_string {
+                    let text = String::from_utf8(message.data.to_vec());
+                    text.map(|text| Event::Message { label: label.clone(), text }).map_err(|_| "not_utf8")
                 } else {
-                    String::from_utf8(message.data.to_vec()).map_err(|_| "binary_message")
+                    Ok(Event::Binary { label: label.clone(), bytes: message.data.freeze() })
                 };
-                match code {
-                    Ok(text) => Event::Message { label: label.clone(), text },
+                match taken {
+                    Ok(event) => event,
                     Err(code) => {
                         metrics::rejected("L15");
-                        Event::BadMessage { label: label.clone(), code }
+                        Event::BadMessage { label, code }
                     }
                 }
             }

@@ -16,13 +16,14 @@ use super::speaker::{Hold, Speaker};
 use super::turn::{self, Chat, Minds, TurnError, Utterance};
 use super::{Origin, Session, tools};
 use crate::llm::{History, Role};
-use crate::media::{Mark, TurnId, Word};
+use crate::media::{AUDIO_RATE_HZ, Mark, TurnId, Word};
 use crate::metrics;
 use crate::render::Catalogue;
 use crate::track::Played;
 
-/// Utterances that may wait for their turn (L17).
+/// Utterances that may wait for their turn, and samples of those that are recorded: two minutes (L17).
 const MAX_PENDING: usize = 20;
+const MAX_RECORDED: usize = 120 * AUDIO_RATE_HZ as usize;
 
 /// What a viewer or a route wants of a session.
 pub(super) enum Command {
@@ -48,18 +49,32 @@ pub(super) enum Hearing {
     Nothing,
 }
 
+/// What an answer is made of.
+pub(super) enum Words {
+    /// Say it.
+    Echo(String),
+    /// Answer it.
+    Chat(String),
+    /// Play it: 16 kHz mono.
+    Recording(Vec<i16>),
+}
+
+impl Words {
+    fn recorded(&self) -> usize {
+        if let Self::Recording(sound) = self { sound.len() } else { 0 }
+    }
+}
+
 /// One thing to say.
 pub(super) struct Saying {
-    pub(super) text: String,
-    pub(super) chat: bool,
+    pub(super) words: Words,
     pub(super) interrupt: bool,
     pub(super) origin: Option<Origin>,
     pub(super) accepted: oneshot::Sender<bool>,
 }
 
 struct Pending {
-    text: String,
-    chat: bool,
+    words: Words,
     origin: Option<Origin>,
     since: Instant,
 }
@@ -168,11 +183,14 @@ impl Conversation {
                     self.listening = false;
                     self.interrupt();
                 }
-                let accepted = self.pending.len() < MAX_PENDING;
+                let recorded = self.pending.iter().map(|pending| pending.words.recorded()).sum::<usize>();
+                let accepted = self.pending.len() < MAX_PENDING && recorded + saying.words.recorded() <= MAX_RECORDED;
                 if accepted {
-                    let Saying { text, chat, origin, .. } = saying;
-                    self.session.notify(Event::Transcript { text: text.clone(), r#final: true }, None);
-                    self.pending.push_back(Pending { text, chat, origin, since: Instant::now() });
+                    let Saying { words, origin, .. } = saying;
+                    if let Words::Echo(text) | Words::Chat(text) = &words {
+                        self.session.notify(Event::Transcript { text: text.clone(), r#final: true }, None);
+                    }
+                    self.pending.push_back(Pending { words, origin, since: Instant::now() });
                 } else {
                     metrics::rejected("L17");
                 }
@@ -236,7 +254,7 @@ impl Conversation {
         };
         self.session.notify(Event::Turn { id, event, heard: Some(heard) }, origin);
         if current.last {
-            return self.session.end("assistant");
+            return self.session.end("end_call");
         }
         self.begin_next();
     }
@@ -304,11 +322,17 @@ impl Conversation {
         if self.current.is_some() {
             return;
         }
-        let Some(Pending { text, chat, origin, since }) = self.pending.pop_front() else { return self.rest() };
+        let Some(Pending { words, origin, since }) = self.pending.pop_front() else { return self.rest() };
         let id = self.next;
         self.next = TurnId(id.0 + 1);
-        self.session.remember(Role::User, &text);
-        let utterance = if chat { Utterance::Chat(self.chat(id)) } else { Utterance::Echo(text) };
+        if let Words::Echo(text) | Words::Chat(text) = &words {
+            self.session.remember(Role::User, text);
+        }
+        let utterance = match words {
+            Words::Echo(text) => Utterance::Echo(text),
+            Words::Chat(_) => Utterance::Chat(self.chat(id)),
+            Words::Recording(sound) => Utterance::Recording(sound),
+        };
         let speaker = Arc::new(Speaker::new(Arc::clone(&self.session.player), id));
         let run = turn::run(Arc::clone(&speaker), utterance, self.minds.clone());
         let task = tokio::spawn(run.instrument(info_span!("turn", id = id.0)));

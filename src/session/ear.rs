@@ -59,7 +59,7 @@ impl Ears {
         self.recogniser.borrow().as_ref().is_some_and(|recogniser| recogniser.has_time())
     }
 
-    fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
+    pub(super) fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
         let mut recogniser = self.recogniser.clone();
         let loaded = async move { recogniser.wait_for(Option::is_some).await.ok().and_then(|r| r.clone()) };
         let transcripts = loaded.map(|recogniser| match recogniser {

@@ -116,6 +116,11 @@ pub enum Event {
         /// Who.
         id: String,
     },
+    /// The session ends for everybody; nothing follows.
+    Bye {
+        /// `end_call`, `client`, `shutdown`, `internal`.
+        reason: &'static str,
+    },
     /// Something went wrong, in words that a person can act on.
     Error {
         /// Stable.
@@ -172,6 +177,32 @@ pub enum Request {
         /// Who.
         id: String,
     },
+    /// Make a gesture.
+    Action {
+        /// Which: [`crate::render::Gesture::name`].
+        name: String,
+    },
+    /// A recording follows, in binary messages.
+    Audio {
+        /// Length of the file.
+        bytes: usize,
+        /// What to do with it.
+        #[serde(default)]
+        r#as: As,
+        /// Whether it cuts what is being said; absent: a question does, speech waits its turn.
+        interrupt: Option<bool>,
+    },
+}
+
+/// What a recording is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum As {
+    /// What the avatar shall say.
+    #[default]
+    Speech,
+    /// What a person says to it.
+    Question,
 }
 
 fn yes() -> bool {

@@ -7,6 +7,7 @@ mod conversation;
 mod ear;
 mod event;
 mod fallback;
+mod recording;
 mod registry;
 mod speaker;
 mod text;
@@ -27,14 +28,15 @@ use uuid::Uuid;
 
 use crate::llm::{History, Role};
 use crate::metrics;
-use crate::render::{Catalogue, Character};
+use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
 use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
 
-use conversation::{Command, Conversation, Saying};
+use conversation::{Command, Conversation, Saying, Words};
 
 pub use ear::Ears;
-pub use event::{CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
+pub use event::{As, CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
+pub use recording::{RECORDING_BYTES, RecordingError};
 pub use registry::{NoSlot, SessionRegistry, Slot};
 pub use speaker::Speaker;
 pub use text::{MAX_CHARS, TextError, check as check_text};
@@ -49,6 +51,8 @@ const NOTICE_QUEUE: usize = 64;
 const PLAYED_QUEUE: usize = 64;
 /// How long a session waits for its viewer to come back from a reload.
 const LINGER: Duration = Duration::from_secs(5);
+/// What a good-bye needs to reach the viewers before their connections are closed: a packet's way, and tasks that are behind.
+const BYE: Duration = Duration::from_millis(150);
 /// Lines of the conversation that are kept for those who join.
 const KEPT_LINES: usize = 100;
 
@@ -160,8 +164,13 @@ impl Session {
     }
 
     async fn say_for(&self, text: String, chat: bool, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
+        let words = if chat { Words::Chat(text) } else { Words::Echo(text) };
+        self.put(words, interrupt, origin).await
+    }
+
+    async fn put(&self, words: Words, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
         let (accepted, answer) = oneshot::channel();
-        let saying = Saying { text, chat, interrupt, origin, accepted };
+        let saying = Saying { words, interrupt, origin, accepted };
         self.commands.send(Command::Say(saying)).await.map_err(|_| Busy::Ending)?;
         match answer.await {
             Ok(true) => Ok(()),
@@ -185,6 +194,11 @@ impl Session {
         avatar.id().clone_into(&mut self.lock().avatar);
         self.notify(Event::Avatar { id: avatar.id().to_owned() }, None);
         Ok(())
+    }
+
+    /// Has the avatar make a gesture, whatever else it does.
+    pub fn act(&self, gesture: Gesture) -> Result<(), Busy> {
+        if self.player.gesture(gesture) { Ok(()) } else { Err(Busy::Full) }
     }
 
     /// Ends it for everybody, for the reason that the metrics will show.
@@ -283,6 +297,10 @@ impl Session {
             self.notify(Event::error("internal", "the session failed on the server: start a new one"), None);
         }
         self.stop.cancel();
+        if self.viewer_count() > 0 {
+            self.notify(Event::Bye { reason }, None);
+            tokio::time::sleep(BYE).await;
+        }
         self.player.stop();
         for peer in std::mem::take(&mut self.lock().peers).into_values() {
             peer.close();

@@ -13,7 +13,7 @@ use super::conversation::Command;
 use crate::llm::tools::{BuiltIn, Spec};
 use crate::llm::{Tool, Toolbox};
 use crate::media::TurnId;
-use crate::render::{Catalogue, Character};
+use crate::render::{Catalogue, Character, Gesture};
 
 /// Those that `configured` asks for.
 pub(super) fn built_in(
@@ -25,6 +25,9 @@ pub(super) fn built_in(
     let mut tools: Vec<Arc<dyn Tool>> = Vec::new();
     if configured.has(BuiltIn::SwitchAvatar) {
         tools.push(Arc::new(SwitchAvatar::new(Arc::clone(session), Arc::clone(catalogue))));
+    }
+    if configured.has(BuiltIn::PlayAction) {
+        tools.push(Arc::new(PlayAction::new(Arc::clone(session))));
     }
     if configured.has(BuiltIn::EndCall) {
         tools.push(Arc::new(EndCall::new(session.commands.clone(), turn)));
@@ -62,6 +65,39 @@ impl Tool for SwitchAvatar {
         let avatar = self.catalogue.get(id).map_err(|error| error.to_string())?;
         self.session.show(&avatar).map_err(|busy| busy.to_string())?;
         Ok(format!("you appear as {id} now"))
+    }
+}
+
+struct PlayAction {
+    spec: Spec,
+    session: Arc<Session>,
+}
+
+impl PlayAction {
+    fn new(session: Arc<Session>) -> Self {
+        let name = json!({"type": "string", "enum": Gesture::ALL.map(Gesture::name)});
+        let spec = Spec {
+            name: "play_action".into(),
+            description: "Make a gesture that goes with what you say: it is seen at once, and you go on talking. \
+                Use it sparingly, or when the person asks for it."
+                .into(),
+            parameters: json!({"type": "object", "properties": {"name": name}, "required": ["name"]}),
+        };
+        Self { spec, session }
+    }
+}
+
+#[async_trait]
+impl Tool for PlayAction {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    async fn call(&self, arguments: Map<String, Value>) -> Result<String, String> {
+        let name = arguments.get("name").and_then(Value::as_str).ok_or("name is missing")?;
+        let gesture = Gesture::named(name).ok_or("there is no such gesture")?;
+        self.session.act(gesture).map_err(|busy| busy.to_string())?;
+        Ok("the person sees it now".to_owned())
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Utterance {
     Echo(String),
     /// The answer to this conversation.
     Chat(Chat),
+    /// This sound, 16 kHz mono. It has no caption, and the face listens to it.
+    Recording(Vec<i16>),
 }
 
 /// What is to be answered.
@@ -105,12 +107,17 @@ pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> R
 /// Whether anything was voiced, and whether all was well.
 async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> (bool, Result<(), TurnError>) {
     let began = Instant::now();
+    if let Utterance::Recording(sound) = utterance {
+        play(speaker, &sound).await;
+        return (true, Ok(()));
+    }
     let (clauses_tx, mut clauses) = mpsc::channel(CLAUSE_QUEUE);
     let mut writer = Writer { splitter: SentenceSplitter::new(), clauses: clauses_tx, began: Some(began) };
     let writing = async move {
         match utterance {
             Utterance::Echo(text) => writer.push(&text).await,
             Utterance::Chat(chat) => answer(&*minds.chat, chat, &mut writer).await?,
+            Utterance::Recording(_) => {}
         }
         writer.flush().await;
         Ok::<_, TurnError>(())
@@ -139,6 +146,16 @@ async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> (bool, Re
         (Ok(()), None) => Err(TurnError::Nothing),
     };
     (voiced, said)
+}
+
+/// Queues a recording as one clause without words; its last frame is filled up with silence.
+async fn play(speaker: &Speaker, sound: &[i16]) {
+    speaker.say(Item::Clause { text: String::new(), words: Vec::new(), phonemes: Vec::new() }).await;
+    for samples in sound.chunks(SAMPLES_PER_FRAME) {
+        let mut frame = AudioFrame::SILENCE;
+        frame.0[..samples.len()].copy_from_slice(samples);
+        speaker.say(Item::Audio(frame)).await;
+    }
 }
 
 /// Has `model` answer. What it wants done is done, and told to it, until it has nothing left to ask.
@@ -303,7 +320,7 @@ mod tests {
 
     use super::*;
     use crate::media::{Mark, Phoneme, TurnId, VideoFrame};
-    use crate::render::LipSync;
+    use crate::render::{Gesture, LipSync};
     use crate::track::{Bitrate, HumanPlayer, Setup, Throttle};
 
     /// A face that does nothing.
@@ -317,6 +334,8 @@ mod tests {
         fn cut(&mut self, _: u64) {}
 
         fn pass(&mut self, _: u64, _: &[AudioFrame; 2]) {}
+
+        fn gesture(&mut self, _: u64, _: Gesture) {}
 
         fn picture(&mut self, _: u64, _: &[AudioFrame; 2]) -> Arc<VideoFrame> {
             Arc::clone(&self.0)

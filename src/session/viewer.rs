@@ -5,14 +5,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
-use super::ear::{Ear, Mic};
-use super::event::{Event, PROTOCOL_VERSION, Request, State, TurnEvent};
+use super::ear::{Ear, Ears, Mic};
+use super::event::{As, Event, PROTOCOL_VERSION, Request, State, TurnEvent};
+use super::recording::{Coming, RecordingError};
 use super::{Busy, Notice, Origin, Session, Shared, check_text, short};
-use crate::render::Catalogue;
+use crate::render::{Catalogue, Gesture};
 use crate::rtc::{self, Offer, Peer};
 
 /// Viewers of one session: each is sent every packet.
@@ -77,6 +80,9 @@ impl Session {
             session: Arc::clone(self),
             catalogue: Arc::clone(catalogue),
             peer,
+            ears: shared.ears.clone(),
+            coming: None,
+            heard: None,
             utterances: 0,
             said: 0,
             _seat: seat,
@@ -118,6 +124,12 @@ struct Viewer {
     catalogue: Arc<Catalogue>,
     peer: Arc<Peer>,
     mic: watch::Sender<Mic>,
+    /// For recordings.
+    ears: Option<Ears>,
+    /// The recording that is arriving.
+    coming: Option<Coming>,
+    /// The one that is being decoded or heard.
+    heard: Option<JoinHandle<()>>,
     /// Utterances of the `chat` channel so far.
     utterances: u32,
     /// How many of them have begun to be answered: the N of seed 001's `msg_N`.
@@ -165,11 +177,15 @@ impl Viewer {
                 }
             }
             rtc::Event::Message { label, text } if label == CHAT => self.chat(&text).await,
+            rtc::Event::Binary { label, bytes } if label == VISAVIS => self.piece(&bytes).await,
+            rtc::Event::Binary { label, .. } if label == CHAT => {
+                self.tell_chat(&serde_json::json!({"type": "error", "error": "messages are text, not binary"})).await;
+            }
             rtc::Event::BadMessage { label, code } => {
                 let message = match code {
                     "rate_limited" => "too many messages: at most 20 a second",
                     "message_too_large" => "the message is longer than 16 KiB",
-                    _ => "messages are JSON text, not binary",
+                    _ => "the message is not UTF-8",
                 };
                 if label == VISAVIS {
                     self.tell(&Event::error(code, message)).await;
@@ -200,11 +216,11 @@ impl Viewer {
         }
     }
 
-    async fn request(&self, text: &str) -> Result<(), Event> {
+    async fn request(&mut self, text: &str) -> Result<(), Event> {
         let request: Request = serde_json::from_str(text).map_err(|_| {
             Event::error(
                 "bad_message",
-                "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"mic\"|\"avatar\",…}",
+                "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"mic\"|\"avatar\"|\"action\"|\"audio\",…}",
             )
         })?;
         let busy = |busy: Busy| Event::error("busy", busy.to_string());
@@ -220,7 +236,40 @@ impl Viewer {
                 let avatar = self.catalogue.get(&id).map_err(|e| Event::error(e.code(), e.to_string()))?;
                 self.session.show(&avatar).map_err(busy)
             }
+            Request::Action { name } => {
+                let gesture = Gesture::named(&name)
+                    .ok_or_else(|| Event::error("unknown_action", "the avatars have no gesture of that name"))?;
+                self.session.act(gesture).map_err(busy)
+            }
+            Request::Audio { bytes, r#as, interrupt } => {
+                self.coming = None;
+                if self.heard.as_ref().is_some_and(|task| !task.is_finished()) {
+                    return Err(not_recorded(RecordingError::Another));
+                }
+                let interrupt = interrupt.unwrap_or(r#as == As::Question);
+                self.coming = Some(Coming::new(bytes, r#as, interrupt).map_err(not_recorded)?);
+                Ok(())
+            }
         }
+    }
+
+    /// The next piece of a recording.
+    async fn piece(&mut self, piece: &[u8]) {
+        let Some(coming) = &mut self.coming else {
+            let msg = "no recording was announced: {\"type\":\"audio\",\"bytes\":…} comes first";
+            return self.tell(&Event::error("binary_message", msg)).await;
+        };
+        if !coming.push(piece) {
+            return;
+        }
+        let Some(came) = self.coming.take() else { return };
+        let (session, peer, ears) = (Arc::clone(&self.session), Arc::clone(&self.peer), self.ears.clone());
+        // The viewer's task does not wait for ears.
+        self.heard = Some(tokio::spawn(async move {
+            if let Err(error) = take(&session, ears.as_ref(), came).await {
+                peer.send(VISAVIS, &not_recorded(error).to_json()).await;
+            }
+        }));
     }
 
     async fn say(&self, text: &str, chat: bool, interrupt: bool) -> Result<(), Event> {
@@ -276,6 +325,19 @@ impl Viewer {
     async fn tell_chat(&self, message: &serde_json::Value) {
         self.peer.send(CHAT, &message.to_string()).await;
     }
+}
+
+async fn take(session: &Session, ears: Option<&Ears>, came: Coming) -> Result<(), RecordingError> {
+    let (r#as, interrupt) = (came.r#as, came.interrupt);
+    let file: Bytes = came.file();
+    match r#as {
+        As::Speech => session.play(file, interrupt).await,
+        As::Question => session.ask(ears, file, interrupt).await.map(|_| ()),
+    }
+}
+
+fn not_recorded(error: RecordingError) -> Event {
+    Event::error(error.code(), error.to_string())
 }
 
 /// An error as seed 001 puts it.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::media::{AudioFrame, Phoneme, VideoFrame};
-use crate::render::LipSync;
+use crate::render::{Gesture, LipSync};
 
 /// Sound louder than this is seen.
 const THRESHOLD_RMS: f32 = 0.02;
@@ -36,6 +36,8 @@ impl LipSync for Flash {
     fn cut(&mut self, _: u64) {}
 
     fn pass(&mut self, _: u64, _: &[AudioFrame; 2]) {}
+
+    fn gesture(&mut self, _: u64, _: Gesture) {}
 
     fn picture(&mut self, _: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
         let loud = sound.iter().any(|frame| frame.rms() > THRESHOLD_RMS);

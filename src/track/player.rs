@@ -13,11 +13,14 @@ use super::encode::{self, Bitrate, ENCODE_QUEUE, EncodeError, Sinks};
 use super::playout::{Playout, State};
 use super::{MediaSink, Played};
 use crate::media::TurnId;
-use crate::render::{self, CurrentTurn, Item, LipSync, SLICE_QUEUE, Watched, Worker};
+use crate::render::{self, Change, CurrentTurn, Gesture, Item, LipSync, SLICE_QUEUE, Watched, Worker};
 
 /// Speech ahead of rendering: 2 s of 20 ms frames. Full means that the voice is faster than real time, as it should
 /// be; it waits, and through it the language model.
 const SPEECH_QUEUE: usize = 100;
+
+/// Changes of the face that may wait for the next slice, 40 ms: what is more is refused.
+const CHANGE_QUEUE: usize = 4;
 
 /// How often a voice that waits looks for room: one frame.
 const SPEECH_POLL: Duration = Duration::from_millis(20);
@@ -58,7 +61,7 @@ pub enum Ended {
 /// One session's media: speech goes in, encoded frames come out at the sinks.
 pub struct HumanPlayer {
     speech: Sender<(TurnId, Item)>,
-    faces: Sender<Box<dyn LipSync>>,
+    changes: Sender<Change>,
     current: CurrentTurn,
     sinks: Sinks,
     watched: Watched,
@@ -73,7 +76,7 @@ impl HumanPlayer {
         played: mpsc::Sender<Played>,
     ) -> io::Result<(Self, impl Future<Output = Ended> + Send + 'static)> {
         let (speech, speech_rx) = bounded(SPEECH_QUEUE);
-        let (faces, faces_rx) = bounded(1);
+        let (changes, changes_rx) = bounded(CHANGE_QUEUE);
         let (slices_tx, slices) = bounded(SLICE_QUEUE);
         let (raw, raw_rx) = bounded(ENCODE_QUEUE);
         let current = CurrentTurn::default();
@@ -82,7 +85,7 @@ impl HumanPlayer {
         let stop = CancellationToken::new();
 
         let waits = setup.throttle == Throttle::Off;
-        let worker = Worker::new(setup.face, faces_rx, speech_rx.clone(), current.clone(), watched.clone(), waits);
+        let worker = Worker::new(setup.face, changes_rx, speech_rx.clone(), current.clone(), watched.clone(), waits);
         let rendering = render::spawn(&setup.name, worker, slices_tx)?;
         let encoding = {
             let (sinks, watched) = (Arc::clone(&sinks), watched.clone());
@@ -108,7 +111,7 @@ impl HumanPlayer {
                 _ => Ended::Panicked,
             }
         };
-        Ok((Self { speech, faces, current, sinks, watched, stop }, ended))
+        Ok((Self { speech, changes, current, sinks, watched, stop }, ended))
     }
 
     /// Queues `item` of `turn`, waiting while 2 s of speech are ahead. False once the player has ended.
@@ -129,9 +132,14 @@ impl HumanPlayer {
         self.current.advance_to(turn);
     }
 
-    /// Shows another face from the next slice on. False if one is already waiting to be shown.
+    /// Shows another face from the next slice on. False if too much is waiting to be shown.
     pub fn show(&self, face: Box<dyn LipSync>) -> bool {
-        self.faces.try_send(face).is_ok()
+        self.changes.try_send(Change::Face(face)).is_ok()
+    }
+
+    /// Has the face do something from the next slice on. False if too much is waiting to be shown.
+    pub fn gesture(&self, gesture: Gesture) -> bool {
+        self.changes.try_send(Change::Gesture(gesture)).is_ok()
     }
 
     /// Sends frames to `sink`, too.

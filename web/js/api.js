@@ -7,6 +7,12 @@
 /** How long a request may take before we call the server deaf. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
+/** The server gives a recording as long to arrive. */
+const UPLOAD_TIMEOUT_MS = 60_000;
+
+/** The largest recording that the server takes. */
+export const RECORDING_BYTES = 10 << 20;
+
 /** A request that did not bring what was asked for. */
 export class ApiError extends Error {
   /**
@@ -55,6 +61,14 @@ export const offer = (value) => post('offer', value);
 
 /** Text without a DataChannel (LiveTalking's route). */
 export const human = (sessionid, type, text) => post('human', { sessionid, type, text, interrupt: true });
+
+/** A recording for the avatar to speak (LiveTalking's route). */
+export function humanAudio(sessionid, file) {
+  const form = new FormData();
+  form.append('sessionid', sessionid);
+  form.append('file', file);
+  return request('humanaudio', { method: 'POST', body: form, signal: AbortSignal.timeout(UPLOAD_TIMEOUT_MS) });
+}
 
 /** Interrupts without a DataChannel (LiveTalking's route). */
 export const interruptTalk = (sessionid) => post('interrupt_talk', { sessionid });

@@ -110,6 +110,26 @@ export class Connection extends EventTarget {
     if (this.phase === 'shaky' && packets > 0) this.#enter('live');
   }
 
+  /** The server says that the session is over: for good, or because it stops itself and may come back. */
+  bye(reason) {
+    if (reason === 'shutdown' || reason === 'internal') {
+      this.#lost(reason);
+      return;
+    }
+    this.#drop();
+    this.session = '';
+    this.#viewer = '';
+    this.#enter('ended', { cause: reason });
+  }
+
+  /** A new session, after one has ended. */
+  begin() {
+    if (this.phase !== 'ended') return;
+    this.#attempt = 0;
+    this.#wasLive = false;
+    this.#try();
+  }
+
   async #try() {
     const generation = this.#drop();
     const stale = () => generation !== this.#generation;

@@ -20,6 +20,7 @@ import { Meter } from './meter.js';
 import { Microphone } from './microphone.js';
 import { Notices } from './notices.js';
 import { Picker } from './picker.js';
+import { Recording } from './recording.js';
 import { forgetAddressSession, params, sessionLink, tab } from './settings.js';
 import { Sound } from './sound.js';
 import { Stage } from './stage.js';
@@ -90,6 +91,7 @@ function showAvatar(id) {
 
 function say({ type, text }) {
   sound.tap();
+  begin();
   log.mine(text);
   if (state === 'idle') latency.asked();
   // A question cuts what is being said; a line to say waits its turn.
@@ -162,6 +164,7 @@ channel.addEventListener('caption', ({ detail }) => {
   log.clause(detail.turn, detail.text);
 });
 channel.addEventListener('avatar', ({ detail }) => showAvatar(detail.id));
+channel.addEventListener('bye', ({ detail: { reason } }) => connection.bye(reason));
 channel.addEventListener('stats', ({ detail }) => {
   stats.server = detail;
 });
@@ -183,7 +186,9 @@ channel.addEventListener('posted', ({ detail }) => log.transcript(detail.text));
 connection.addEventListener('phase', ({ detail }) => {
   status.phase = detail;
   keepAwake(detail.phase === 'live');
-  if (detail.phase !== 'waiting') return;
+  $('.ended').hidden = detail.phase !== 'ended';
+  if (detail.phase === 'ended') tab.write('session', '');
+  if (detail.phase !== 'waiting' && detail.phase !== 'ended') return;
   captions.clear();
   announcer.drop();
   state = 'idle';
@@ -219,6 +224,18 @@ connection.addEventListener('refused', ({ detail: { code, session } }) => {
   } else {
     startAnew(session);
   }
+});
+
+/** A new conversation, if the one before has ended. */
+function begin() {
+  if (connection.phase !== 'ended') return;
+  forgetAddressSession();
+  log.divide('log.new');
+  connection.begin();
+}
+$('.ended button').addEventListener('click', () => {
+  sound.tap();
+  begin();
 });
 
 /** The session `gone` does not exist any more and another begins. */
@@ -300,6 +317,18 @@ picker.addEventListener('pick', ({ detail: { id } }) => {
 menu.addEventListener('join', ({ detail: { id } }) => {
   joining = id;
   connection.join(id);
+});
+
+new Recording($('#recording')).addEventListener('file', async ({ detail: { file } }) => {
+  sound.tap();
+  $('#settings').close();
+  try {
+    // The server would break off the upload, and its words with it.
+    if (file.size > api.RECORDING_BYTES) throw new api.ApiError('too_large');
+    await api.humanAudio(connection.session, file);
+  } catch ({ code, message }) {
+    notices.show('server', () => t(`error.${code}`) || t('error.other', { msg: message || code }));
+  }
 });
 
 async function copyOut(text, done) {

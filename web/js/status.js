@@ -7,8 +7,11 @@ import { language, t } from './i18n.js';
 
 /** Causes for which `error.*` has words of its own. */
 const TOLD = new Set([
-  'server_full', 'session_full', 'rate_limited', 'bad_sdp', 'no_audio', 'no_video', 'no_common_codec', 'internal', 'no_webrtc',
+  'shutdown', 'server_full', 'session_full', 'rate_limited', 'bad_sdp', 'no_audio', 'no_video', 'no_common_codec', 'internal', 'no_webrtc',
 ]);
+
+/** Phases in which nothing is being tried. */
+const RESTS = { failed: 'failed', ended: 'idle' };
 
 export class Status {
   #line;
@@ -48,7 +51,7 @@ export class Status {
     const [dot, words] = this.#line.children;
     if (words.textContent !== text) words.textContent = text;
     const live = this.#phase.phase === 'live';
-    dot.className = `dot ${live ? this.#state : this.#phase.phase === 'failed' ? 'failed' : 'busy'}`;
+    dot.className = `dot ${live ? this.#state : RESTS[this.#phase.phase] ?? 'busy'}`;
     this.#stage.classList.toggle('unlive', !live && this.#phase.again === true);
   }
 
@@ -60,6 +63,7 @@ export class Status {
       return this.#state === 'speaking' && keyboard ? `${words} · ${t('state.esc')}` : words;
     }
     if (phase === 'failed') return t('phase.failed');
+    if (phase === 'ended') return t('phase.ended');
     if (phase === 'waiting' && (cause === 'server_full' || cause === 'session_full' || cause === 'rate_limited')) {
       const seconds = Math.max(1, Math.ceil((this.#until - performance.now()) / 1_000));
       return t('phase.full', { seconds });
@@ -73,7 +77,7 @@ export class Status {
   /** The longer story, for those who can do something about it. */
   #explain({ phase, late, cause, message, media, attempt }) {
     const notices = this.#notices;
-    if (phase === 'live') {
+    if (phase === 'live' || phase === 'ended') {
       for (const name of ['connection', 'media']) notices.clear(name);
     } else if (phase === 'failed' || (phase === 'waiting' && TOLD.has(cause))) {
       notices.show('connection', () => t(`error.${cause}`) || message, { stays: true });

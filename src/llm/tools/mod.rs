@@ -105,6 +105,8 @@ impl Default for Config {
 pub enum BuiltIn {
     /// Shows another avatar.
     SwitchAvatar,
+    /// Makes a gesture.
+    PlayAction,
     /// Ends the conversation once the good-bye has been heard.
     EndCall,
 }
