@@ -1,6 +1,8 @@
 //! The client of language models against a strict stand-in that was written apart from it, in every way that one can fail; and
 //! the whole path through the real server, seen by a viewer.
 
+#[path = "standin/server.rs"]
+mod server;
 mod standin;
 
 use std::sync::Arc;
@@ -8,15 +10,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
-use visavis::codec::VideoCodec;
 use visavis::llm::tools::{self, HttpConfig, McpConfig};
 use visavis::llm::{self, Call, ChatModel, Delta, Error, Message, Prompt, Provider, Tool, Toolbox};
-use visavis::rtc::{Arrival, Receiver, Wish};
 
+use server::{Server, Viewer};
 use standin::{Act, KEY, MODEL, Standin, Then, WEATHER_KEY, chunk};
 
 /// A client of `base_url` that waits a second at most for anything.
@@ -422,92 +420,6 @@ async fn calls_and_their_results_go_over_the_wire_as_the_provider_wants_them() {
     assert_eq!((&last["tool_choice"], &last["messages"][3]["content"]), (&json!("none"), &json!("21")));
 }
 
-/// The real server, as a process of its own.
-struct Server {
-    url: String,
-    http: reqwest::Client,
-    _process: Child,
-}
-
-impl Server {
-    async fn start(config: Option<&std::path::Path>, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_visavis"));
-        command.current_dir(env!("CARGO_MANIFEST_DIR")).kill_on_drop(true).env_remove("OPENAI_API_KEY");
-        command.args(["serve", "--listen", "127.0.0.1:0"]).envs(environment.iter().copied());
-        if let Some(config) = config {
-            command.arg("--config").arg(config);
-        }
-        let mut process = command.stdout(std::process::Stdio::piped()).spawn().expect("the binary is built");
-        let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-        let ready = timeout(Duration::from_mins(1), async {
-            while let Some(line) = lines.next_line().await.expect("it is text") {
-                if let Some((_, url)) = line.split_once("is ready: ") {
-                    return url.trim_end_matches('/').to_owned();
-                }
-            }
-            panic!("the server did not start");
-        });
-        let url = ready.await.expect("it starts within a minute");
-        Self { url, http: reqwest::Client::new(), _process: process }
-    }
-
-    async fn post(&self, route: &str, body: Value) {
-        let reply = self.http.post(format!("{}{route}", self.url)).json(&body).send().await.expect("the server answers");
-        let reply: Value = reply.json().await.expect("with JSON");
-        assert_eq!(reply["code"], 0, "{reply}");
-    }
-}
-
-/// Who watches it, and asks.
-struct Viewer<'a> {
-    server: &'a Server,
-    session: String,
-    events: mpsc::Receiver<Value>,
-}
-
-impl<'a> Viewer<'a> {
-    async fn join(server: &'a Server) -> Self {
-        let mut receiver =
-            Receiver::connect(&server.http, &server.url, Wish { video: Some(VideoCodec::Vp8), microphone: false })
-                .await
-                .expect("the server answers");
-        let session = receiver.session().to_owned();
-        let (sender, events) = mpsc::channel(1_000);
-        tokio::spawn(async move {
-            while let Some(arrival) = receiver.next().await {
-                if let Arrival::Text { text, .. } = arrival
-                    && sender.send(serde_json::from_str(&text).expect("events are JSON")).await.is_err()
-                {
-                    return;
-                }
-            }
-        });
-        let mut viewer = Self { server, session, events };
-        viewer.until("hello", |event| event["type"] == "hello").await;
-        viewer
-    }
-
-    async fn ask(&self, text: &str) {
-        self.server.post("/human", json!({"sessionid": self.session, "type": "chat", "text": text})).await;
-    }
-
-    async fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let search = async {
-            loop {
-                let event = self.events.recv().await.expect("the session goes on");
-                if wanted(&event) {
-                    return event;
-                }
-            }
-        };
-        timeout(Duration::from_secs(20), search).await.unwrap_or_else(|_| panic!("there was no {what}"))
-    }
-
-    async fn turn(&mut self, step: &str) -> Value {
-        self.until(step, |event| event["type"] == "turn" && event["event"] == step).await
-    }
-}
-
 fn configuration(standin: &Standin) -> String {
     let origin = &standin.origin;
     let tools = json!({
@@ -532,7 +444,8 @@ async fn a_viewer_hears_answers_failures_and_what_tools_brought() {
     std::fs::write(&file, configuration(&standin)).expect("there is room");
     let server = Server::start(Some(&file), &[("OPENAI_API_KEY", KEY), ("WEATHER_KEY", WEATHER_KEY)]).await;
     std::fs::remove_file(&file).expect("it is ours");
-    let mut viewer = Viewer::join(&server).await;
+    let mut viewer = Viewer::join(&server, None).await;
+    assert_eq!(viewer.hello["history"], json!([]));
 
     standin.will([Act::Say("It is a fine day.")]);
     viewer.ask("Hello.").await;
@@ -612,7 +525,7 @@ async fn without_a_key_the_server_starts_and_says_so_when_asked() {
     let server = Server::start(None, &variables).await;
     let page = server.http.get(&server.url).send().await.expect("pages are served");
     assert_eq!(page.status(), 200);
-    let mut viewer = Viewer::join(&server).await;
+    let mut viewer = Viewer::join(&server, None).await;
     for _ in 0..2 {
         viewer.ask("Hello.").await;
         let error = viewer.until("error", |event| event["type"] == "error").await;

@@ -19,6 +19,9 @@ const STRIDE: usize = 960;
 /// Servers before 2026 do not say which sentence is the last: it is the one that nothing follows for so long.
 const SETTLED: Duration = Duration::from_millis(300);
 
+/// Text of one utterance, in bytes: 30 s have less than 2 KiB.
+const LONGEST_TEXT: usize = 8 << 10;
+
 /// A `FunASR` runtime.
 pub struct FunAsr {
     place: Place,
@@ -127,6 +130,9 @@ async fn hear(
             // The acknowledgement of the end has the mode that was asked for.
             Some("2pass") if message["is_end"] == Value::Bool(true) => {}
             _ => return Err(Error::Garbled { provider, what: "a message without a mode" }),
+        }
+        if heard.sentences.len() + heard.increments.len() > LONGEST_TEXT {
+            return Err(Error::Garbled { provider, what: "more than 8 KiB" });
         }
         if message["is_end"] == Value::Bool(true) || (all_sent && has_sentence && message["is_final"] == Value::Bool(true)) {
             return Ok(heard.transcript(language, true));

@@ -26,11 +26,13 @@ pub const MICROPHONE_QUEUE: usize = 50;
 /// only price of waiting is the answer's delay.
 const MAX_WAITING: usize = 4;
 
-/// The longest gap that is filled: what a sender leaves out beyond it has been silence for long enough.
+/// The longest gap that is filled at once: what a sender leaves out beyond it has been silence for long enough.
 const MAX_GAP: usize = AUDIO_RATE_HZ as usize;
 
-/// A sender that pauses longer than this sends nothing at all: silence is filled in at its pace.
+/// A sender that pauses longer than this sends nothing at all: silence is filled in at its pace, for longer than any
+/// pause that ends an utterance (`asr.stop_ms`).
 const PAUSE: Duration = Duration::from_millis(120);
+const MAX_PAUSE: usize = AUDIO_RATE_HZ as usize * 22 / 10;
 
 /// The RTP clock of Opus (RFC 7587 §4.1), in units a sample of ours.
 const UNITS_PER_SAMPLE: u32 = 48_000 / AUDIO_RATE_HZ;
@@ -39,7 +41,6 @@ const UNITS_PER_SAMPLE: u32 = 48_000 / AUDIO_RATE_HZ;
 pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFrame>) {
     let Ok(mut microphone) = Microphone::open() else { return };
     let mut pause: Option<Instant> = None;
-    let mut filled = 0;
     loop {
         let event = match pause {
             Some(at) => timeout_at(at, track.poll()).await,
@@ -48,15 +49,14 @@ pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFr
         let frames = match event {
             Ok(Some(TrackRemoteEvent::OnRtpPacket(packet))) => {
                 pause = Some(Instant::now() + PAUSE);
-                filled = 0;
                 microphone.push(&packet)
             }
             Ok(Some(_)) => continue,
             Ok(None) => return,
             Err(_) => {
-                filled += SAMPLES_PER_FRAME;
-                pause = (filled < MAX_GAP).then(|| Instant::now() + AUDIO_PTIME);
-                vec![AudioFrame::SILENCE]
+                let frames = microphone.pause();
+                pause = (!frames.is_empty()).then(|| Instant::now() + AUDIO_PTIME);
+                frames
             }
         };
         for frame in frames {
@@ -77,6 +77,8 @@ struct Microphone {
     /// The next sequence number to decode, and the stamp that it should have.
     next: Option<(u64, u32)>,
     newest: u64,
+    /// Samples of silence since the last packet that were not waited for.
+    paused: usize,
     /// Samples of the last packet: what a lost one will have held.
     packet_samples: usize,
     /// Less than a frame.
@@ -90,6 +92,7 @@ impl Microphone {
             waiting: BTreeMap::new(),
             next: None,
             newest: 0,
+            paused: 0,
             packet_samples: SAMPLES_PER_FRAME,
             rest: Vec::new(),
         })
@@ -106,13 +109,36 @@ impl Microphone {
             self.newest = self.newest.max(sequence);
             self.waiting.insert(sequence, (packet.header.timestamp, packet.payload.clone()));
         }
+        self.frames(MAX_WAITING)
+    }
+
+    /// The frames that are complete, if no packet is hoped for any more once `patience` later ones are there.
+    fn frames(&mut self, patience: usize) -> Vec<AudioFrame> {
         let mut samples = std::mem::take(&mut self.rest);
-        while let Some(more) = self.decode_next() {
+        while let Some(more) = self.decode_next(patience) {
             samples.extend(more);
         }
         let frames = samples.chunks_exact(SAMPLES_PER_FRAME);
         self.rest = frames.remainder().to_vec();
         frames.map(|frame| AudioFrame(frame.try_into().expect("chunks have a frame's length"))).collect()
+    }
+
+    /// Nothing has come for a while: what waited, else a frame of silence; nothing once there has been enough of it.
+    fn pause(&mut self) -> Vec<AudioFrame> {
+        let late = self.frames(1);
+        if !late.is_empty() {
+            return late;
+        }
+        self.paused += SAMPLES_PER_FRAME;
+        if self.paused <= MAX_PAUSE { vec![AudioFrame::SILENCE] } else { Vec::new() }
+    }
+
+    /// What a sender left out between two stamps, as far as it is worth filling and has not been filled by pauses.
+    fn left_out(&mut self, due: u32, stamp: u32) -> Vec<i16> {
+        let missing = stamp.wrapping_sub(due);
+        // A stamp that goes back, or the first of another source.
+        let missing = if missing > u32::MAX / 2 { 0 } else { missing / UNITS_PER_SAMPLE };
+        vec![0; (missing as usize).min(MAX_GAP).saturating_sub(std::mem::take(&mut self.paused))]
     }
 
     fn unwrapped(&self, sequence: u16) -> u64 {
@@ -121,10 +147,10 @@ impl Microphone {
     }
 
     /// The samples of the next packet, or in its place; `None` while there is still hope for it.
-    fn decode_next(&mut self) -> Option<Vec<i16>> {
+    fn decode_next(&mut self, patience: usize) -> Option<Vec<i16>> {
         let (next, due) = self.next?;
         if let Some((stamp, payload)) = self.waiting.remove(&next) {
-            let mut samples = silence_between(due, stamp);
+            let mut samples = self.left_out(due, stamp);
             // Garbage is as good as lost.
             let spoken = self.decoder.decode(&payload).unwrap_or_else(|_| self.concealed(None));
             self.packet_samples = spoken.len().max(SAMPLES_PER_FRAME / 8);
@@ -132,10 +158,11 @@ impl Microphone {
             samples.extend(spoken);
             return Some(samples);
         }
-        if self.waiting.len() < MAX_WAITING {
+        if self.waiting.len() < patience {
             return None;
         }
         let (&first, (stamp, payload)) = self.waiting.first_key_value()?;
+        let stamp = *stamp;
         if first == next + 1 {
             let payload = payload.clone();
             let guess = self.concealed(Some(&payload));
@@ -143,8 +170,8 @@ impl Microphone {
             return Some(guess);
         }
         // Many are gone: the stamp of the first that is there says how long it was.
-        let gap = silence_between(due, *stamp);
-        self.next = Some((first, *stamp));
+        let gap = self.left_out(due, stamp);
+        self.next = Some((first, stamp));
         Some(gap)
     }
 
@@ -159,13 +186,8 @@ fn after(stamp: u32, samples: usize) -> u32 {
     stamp.wrapping_add(samples as u32 * UNITS_PER_SAMPLE)
 }
 
-/// What a sender left out between two stamps, as far as it is worth filling.
-fn silence_between(due: u32, stamp: u32) -> Vec<i16> {
-    let missing = stamp.wrapping_sub(due);
-    // A stamp that goes back, or the first of another source.
-    let missing = if missing > u32::MAX / 2 { 0 } else { missing / UNITS_PER_SAMPLE };
-    vec![0; (missing as usize).min(MAX_GAP)]
-}
+#[cfg(test)]
+mod bad_days;
 
 #[cfg(test)]
 mod tests {

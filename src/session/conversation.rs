@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span, warn};
 
+use super::audience::{self, Audience};
 use super::event::{CaptionWord, Event, Line, State, TurnEvent};
 use super::speaker::{Hold, Speaker};
 use super::turn::{self, Chat, Minds, TurnError, Utterance};
@@ -140,21 +141,40 @@ pub(super) struct Conversation {
     next: TurnId,
     /// Somebody is speaking.
     listening: bool,
+    /// Somebody watches. Nothing is answered for nobody.
+    watched: bool,
 }
 
 impl Conversation {
     pub(super) fn new(session: Arc<Session>, minds: Minds, history: History, catalogue: Arc<Catalogue>) -> Self {
         let pending = VecDeque::new();
-        Self { session, minds, history, catalogue, pending, current: None, next: TurnId(1), listening: false }
+        Self {
+            session,
+            minds,
+            history,
+            catalogue,
+            pending,
+            current: None,
+            next: TurnId(1),
+            listening: false,
+            watched: false,
+        }
     }
 
     /// Runs until the session is stopped.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut played: mpsc::Receiver<Played>) {
         let stop = self.session.stop.clone();
+        let viewers = self.session.viewers.subscribe();
+        let audience = audience::change(viewers.clone(), self.watched);
+        tokio::pin!(audience);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                change = &mut audience => {
+                    self.audience(change);
+                    audience.set(audience::change(viewers.clone(), self.watched));
+                }
                 Some(command) = commands.recv() => self.command(command),
                 Some(played) = played.recv() => self.played(played),
                 made = made(&mut self.current) => self.made(made),
@@ -198,6 +218,15 @@ impl Conversation {
                 self.begin_next();
             }
         }
+    }
+
+    fn audience(&mut self, change: Audience) {
+        self.watched = change == Audience::Came;
+        if let Audience::Left(at) = change {
+            self.cut(at);
+            self.rest();
+        }
+        self.begin_next();
     }
 
     fn played(&mut self, played: Played) {
@@ -262,15 +291,22 @@ impl Conversation {
     /// Cuts the answer that is made or heard, and forgets those that wait. Also before anything of it is heard.
     fn interrupt(&mut self) {
         let began = Instant::now();
+        if self.cut(began) {
+            metrics::interrupted(began.elapsed());
+        }
+    }
+
+    /// The same; heard is what had begun by `heard_until`. False if there was no answer.
+    fn cut(&mut self, heard_until: Instant) -> bool {
         self.pending.clear();
-        let Some(current) = self.current.take() else { return };
+        let Some(current) = self.current.take() else { return false };
         self.session.player.interrupt(self.next);
         current.task.abort();
-        let heard = heard_by(&current.clauses, began);
+        let heard = heard_by(&current.clauses, heard_until);
         self.session.remember(Role::Assistant, &heard);
         let event = Event::Turn { id: current.id.0, event: TurnEvent::Interrupted, heard: Some(heard) };
         self.session.notify(event, current.origin);
-        metrics::interrupted(began.elapsed());
+        true
     }
 
     fn hear(&mut self, hearing: Hearing) {
@@ -319,7 +355,7 @@ impl Conversation {
     }
 
     fn begin_next(&mut self) {
-        if self.current.is_some() {
+        if self.current.is_some() || !self.watched {
             return;
         }
         let Some(Pending { words, origin, since }) = self.pending.pop_front() else { return self.rest() };
@@ -394,7 +430,7 @@ fn heard_by(clauses: &[HeardClause], now: Instant) -> String {
         .enumerate()
         .map(|(n, clause)| match clause.words.is_empty() {
             // Without timings a clause counts once the next one has begun.
-            true if n + 1 < clauses.len() => clause.text.clone(),
+            true if clauses.get(n + 1).is_some_and(|next| next.at <= now) => clause.text.clone(),
             true => String::new(),
             false => clause.words.iter().filter(|w| begun(clause, w)).map(|w| w.text.as_str()).collect(),
         })

@@ -3,6 +3,9 @@
 //! In: utterances, interruptions, viewers. Out: notices to the viewers, media through the player. A session is a player
 //! (threads), a conversation (task) and a task per viewer; it ends as a whole, and nothing of it outlives it.
 
+mod audience;
+#[cfg(test)]
+mod bad_days;
 mod conversation;
 mod ear;
 mod event;
@@ -272,11 +275,12 @@ impl Session {
     /// Waits for the end, whatever brings it, and takes everything down.
     async fn live(self: Arc<Self>, ended: impl Future<Output = Ended>, slot: Slot) {
         tokio::pin!(ended);
+        let mut viewers = self.viewers.subscribe();
         let over = tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
             over = &mut ended => Some(over),
-            () = self.deserted() => {
+            _ = audience::absent(&mut viewers, LINGER) => {
                 self.lock().reason.get_or_insert("client");
                 None
             }
@@ -311,17 +315,6 @@ impl Session {
         drop(slot);
         metrics::session_closed(reason);
         info!(reason, seconds = self.created.elapsed().as_secs(), "session closed");
-    }
-
-    /// Waits until nobody has watched for [`LINGER`].
-    async fn deserted(&self) {
-        let mut viewers = self.viewers.subscribe();
-        loop {
-            let empty = viewers.wait_for(|count| *count == 0).await.is_ok();
-            if !empty || tokio::time::timeout(LINGER, viewers.wait_for(|count| *count > 0)).await.is_err() {
-                return;
-            }
-        }
     }
 }
 
