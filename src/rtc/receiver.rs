@@ -93,24 +93,19 @@ pub struct Receiver {
 impl Receiver {
     /// Offers to receive `codec` and Opus at `url`/offer and waits until media can flow.
     pub async fn connect(http: &reqwest::Client, url: &str, codec: VideoCodec) -> Result<Self, ReceiveError> {
-        Self::join(http, url, codec, None).await
+        Self::wish(http, url, codec, json!({})).await
     }
 
-    /// The same in `session`, if that is named.
-    pub async fn join(
-        http: &reqwest::Client,
-        url: &str,
-        codec: VideoCodec,
-        session: Option<&str>,
-    ) -> Result<Self, ReceiveError> {
-        timeout(CONNECT_TIMEOUT, Self::negotiate(http, url, codec, session)).await.map_err(|_| ReceiveError::Slow)?
+    /// The same with more in the offer: `{"sessionid": …}` or `{"avatar": …}`.
+    pub async fn wish(http: &reqwest::Client, url: &str, codec: VideoCodec, offer: Value) -> Result<Self, ReceiveError> {
+        timeout(CONNECT_TIMEOUT, Self::negotiate(http, url, codec, offer)).await.map_err(|_| ReceiveError::Slow)?
     }
 
     async fn negotiate(
         http: &reqwest::Client,
         url: &str,
         codec: VideoCodec,
-        session: Option<&str>,
+        mut offer: Value,
     ) -> Result<Self, ReceiveError> {
         let mut engine = MediaEngine::default();
         register_codecs(&mut engine, codec)?;
@@ -144,8 +139,8 @@ impl Receiver {
         let sdp = connection.local_description().await.ok_or(ReceiveError::Slow)?.sdp;
 
         let posted = Instant::now();
-        let body = json!({"sdp": sdp, "type": "offer", "sessionid": session});
-        let reply = http.post(format!("{url}/offer")).json(&body).send().await?.json::<Value>().await?;
+        (offer["sdp"], offer["type"]) = (sdp.into(), "offer".into());
+        let reply = http.post(format!("{url}/offer")).json(&offer).send().await?.json::<Value>().await?;
         let Some(answer) = reply["sdp"].as_str() else { return Err(ReceiveError::Refused(reply["msg"].to_string())) };
         connection.set_remote_description(RTCSessionDescription::answer(answer.to_owned())?).await?;
         let connected = state.wait_for(|state| *state == RTCPeerConnectionState::Connected).await;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::StreamExt;
-use futures_util::future::join_all;
 use tokio::time::Instant;
 use visavis::asr::{self, SpeechToText};
 use visavis::llm::{self, ChatModel, Delta, Message, Prompt};
@@ -284,7 +283,7 @@ impl Kind {
     /// A client of whoever is at `host`, which waits little.
     fn client(self, host: &str, tls: bool) -> Client {
         let (http, ws) = if tls { ("https", "wss") } else { ("http", "ws") };
-        let patience = Duration::from_millis(800);
+        let patience = Duration::from_secs(1);
         match self {
             Model => {
                 let mut config = llm::Config { provider: llm::Provider::OpenAi, ..llm::Config::default() };
@@ -300,7 +299,7 @@ impl Kind {
                     Voice => format!("provider: openai\nopenai: {{base_url: {http}://{host}/v1, format: wav}}"),
                     _ => format!("provider: doubao\ndoubao: {{url: {ws}://{host}/tts, app_id: \"42\", access_token: key}}"),
                 };
-                let timeouts = "timeouts: {connect: 800ms, first_sound: 800ms, stall: 600ms, total: 2s}";
+                let timeouts = "timeouts: {connect: 1s, first_sound: 1s, stall: 1s, total: 3s}";
                 let config: tts::Config = serde_saphyr::from_str(&format!("{timeouts}\n{service}")).expect("it is valid");
                 Client::Voice(tts::build(&config, Path::new("models")).expect("it is valid"))
             }
@@ -405,9 +404,17 @@ async fn one(kind: Kind, way: Way, says: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_fail_is_named_in_time_is_closed_and_the_next_request_is_answered() {
-    let rows = rows();
-    let cases = rows.iter().flat_map(|row| {
-        KINDS.into_iter().zip(row.says).filter_map(|(kind, says)| says.map(|says| one(kind, row.way, says)))
-    });
-    assert_eq!(join_all(cases).await.len(), 19 * 5 - 4 - 3);
+    // Those that send as much as they can are tried when the others are done, since those are given little time.
+    let is_heavy = |row: &Row| matches!(row.way, Way::ALineWithoutEnd | Way::AnAnswerWithoutEnd | Way::GzipBomb);
+    let (heavy, light): (Vec<Row>, Vec<Row>) = rows().into_iter().partition(is_heavy);
+    let mut tried = 0;
+    for rows in [light, heavy] {
+        let cases = rows.iter().flat_map(|row| KINDS.into_iter().zip(row.says).map(|(kind, says)| (kind, row.way, says)));
+        let cases = cases.filter_map(|(kind, way, says)| says.map(|says| tokio::spawn(one(kind, way, says))));
+        for case in cases.collect::<Vec<_>>() {
+            case.await.expect("it does as the table says");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 19 * 5 - 4 - 3);
 }
