@@ -71,7 +71,7 @@ async fn emoji_and_words_of_two_languages_are_said_as_far_as_each_voice_can() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kilobytes_of_anything_are_said_in_clauses_that_lose_nothing() {
-    let voice = voice("auto");
+    let voice = voice("hibari");
     for unit in [
         "The quick brown fox jumps over the lazy dog. ",
         "今天天气很好，我们一起去公园散步吧。",
@@ -92,7 +92,8 @@ async fn ten_kilobytes_of_anything_are_said_in_clauses_that_lose_nothing() {
         let is_short = |clause: &&String| clause.chars().count() < 60;
         for clause in spoken.first().into_iter().chain(spoken.iter().skip(1).find(is_short)).filter(is_short) {
             let (seconds, _) = said(&*voice, clause).await;
-            assert_eq!(seconds > 0.3, is_said(clause), "{clause}: {seconds} s");
+            let is_english = clause.chars().any(|c| c.is_ascii_alphanumeric());
+            assert_eq!(seconds > 0.2, is_english, "{clause}: {seconds} s");
         }
     }
 }
