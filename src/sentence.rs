@@ -159,7 +159,7 @@ fn clause_len(text: &[char], first: bool) -> Option<usize> {
             '.' | '!' | '?' | '…' if i == 0 || !is_stop(text[i - 1]) => stop(text, i),
             ',' | ';' | ':' => comma(text, i),
             '—' => Verdict::Pause(i + 1),
-            _ if first && PARTICLES.contains(c) && width >= FIRST_WIDE => Verdict::Cut(i + 1),
+            _ if first && PARTICLES.contains(c) && width >= FIRST_WIDE => after_particle(text, i),
             _ if c.is_whitespace() && i > 0 && !text[i - 1].is_whitespace() => {
                 words += 1;
                 if first && words >= FIRST_WORDS.0 { between_words(text, i, words) } else { Verdict::No }
@@ -187,6 +187,15 @@ fn wide_stop(text: &[char], i: usize) -> Verdict {
         None => Verdict::Wait,
         Some(next) if "”」』）".contains(*next) => Verdict::Cut(i + 2),
         Some(_) => Verdict::Cut(i + 1),
+    }
+}
+
+/// The particle at `i`: a phrase ends with it if Chinese goes on; a mark is its own end, and 拍的vlog one phrase.
+fn after_particle(text: &[char], i: usize) -> Verdict {
+    match text.get(i + 1) {
+        None => Verdict::Wait,
+        Some(next) if is_wide(*next) && next.is_alphanumeric() => Verdict::Cut(i + 1),
+        Some(_) => Verdict::No,
     }
 }
 
@@ -369,6 +378,8 @@ mod tests {
     fn a_first_clause_without_a_comma_ends_between_phrases() {
         assert_eq!(split("The weather tomorrow will be sunny with a light wind")[0], "The weather tomorrow will be sunny ");
         assert_eq!(split("我们今天一起去公园散步的时候看见了一只小鸟")[0], "我们今天一起去公园散步的");
+        assert_eq!(split("这个应用程序很酷吧？"), ["这个应用程序很酷吧？"]);
+        assert_eq!(split("我用iPhone15Pro拍的vlog。"), ["我用iPhone15Pro拍的vlog。"]);
     }
 
     #[test]

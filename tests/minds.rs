@@ -444,7 +444,7 @@ async fn a_viewer_hears_answers_failures_and_what_tools_brought() {
     std::fs::write(&file, configuration(&standin)).expect("there is room");
     let server = Server::start(Some(&file), &[("OPENAI_API_KEY", KEY), ("WEATHER_KEY", WEATHER_KEY)]).await;
     std::fs::remove_file(&file).expect("it is ours");
-    let mut viewer = Viewer::join(&server, None).await;
+    let mut viewer = Viewer::join(&server, json!({})).await;
     assert_eq!(viewer.hello["history"], json!([]));
 
     standin.will([Act::Say("It is a fine day.")]);
@@ -525,7 +525,7 @@ async fn without_a_key_the_server_starts_and_says_so_when_asked() {
     let server = Server::start(None, &variables).await;
     let page = server.http.get(&server.url).send().await.expect("pages are served");
     assert_eq!(page.status(), 200);
-    let mut viewer = Viewer::join(&server, None).await;
+    let mut viewer = Viewer::join(&server, json!({})).await;
     for _ in 0..2 {
         viewer.ask("Hello.").await;
         let error = viewer.until("error", |event| event["type"] == "error").await;

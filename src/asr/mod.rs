@@ -25,6 +25,7 @@ pub use endpoint::{Endpoint, Event};
 pub use error::Error;
 pub use funasr::FunAsr;
 pub use openai::OpenAi;
+pub(crate) use text::append;
 pub use whisper::Whisper;
 pub use whispercpp::WhisperCpp;
 pub use whisperlive::WhisperLive;

@@ -33,7 +33,7 @@ pub(super) fn code(code: &str) -> Option<&'static str> {
 }
 
 /// Puts `more` behind `text`, with a space between words of the Latin script.
-pub(super) fn append(text: &mut String, more: &str) {
+pub(crate) fn append(text: &mut String, more: &str) {
     let more = more.trim();
     let needs_space = |c: char| c.is_ascii();
     if text.chars().next_back().is_some_and(needs_space) && more.chars().next().is_some_and(needs_space) {

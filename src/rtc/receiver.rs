@@ -129,15 +129,15 @@ pub struct Receiver {
 impl Receiver {
     /// Offers what `wish` says at `url`/offer and waits until media can flow.
     pub async fn connect(http: &reqwest::Client, url: &str, wish: Wish) -> Result<Self, ReceiveError> {
-        Self::join(http, url, wish, None).await
+        Self::join(http, url, wish, json!({})).await
     }
 
-    /// The same in `session`, if that is named.
-    pub async fn join(http: &reqwest::Client, url: &str, wish: Wish, session: Option<&str>) -> Result<Self, ReceiveError> {
-        timeout(CONNECT_TIMEOUT, Self::negotiate(http, url, wish, session)).await.map_err(|_| ReceiveError::Slow)?
+    /// The same with more in the offer: `{"sessionid": …}` or `{"avatar": …}`.
+    pub async fn join(http: &reqwest::Client, url: &str, wish: Wish, offer: Value) -> Result<Self, ReceiveError> {
+        timeout(CONNECT_TIMEOUT, Self::negotiate(http, url, wish, offer)).await.map_err(|_| ReceiveError::Slow)?
     }
 
-    async fn negotiate(http: &reqwest::Client, url: &str, wish: Wish, session: Option<&str>) -> Result<Self, ReceiveError> {
+    async fn negotiate(http: &reqwest::Client, url: &str, wish: Wish, mut offer: Value) -> Result<Self, ReceiveError> {
         let mut engine = MediaEngine::default();
         register_codecs(&mut engine, wish.video)?;
         let registry = register_default_interceptors(Registry::new(), &mut engine)?;
@@ -175,8 +175,8 @@ impl Receiver {
         let sdp = connection.local_description().await.ok_or(ReceiveError::Slow)?.sdp;
 
         let posted = Instant::now();
-        let body = json!({"sdp": sdp, "type": "offer", "sessionid": session});
-        let reply = http.post(format!("{url}/offer")).json(&body).send().await?.json::<Value>().await?;
+        (offer["sdp"], offer["type"]) = (sdp.into(), "offer".into());
+        let reply = http.post(format!("{url}/offer")).json(&offer).send().await?.json::<Value>().await?;
         let Some(answer) = reply["sdp"].as_str() else { return Err(ReceiveError::Refused(reply["msg"].to_string())) };
         connection.set_remote_description(RTCSessionDescription::answer(answer.to_owned())?).await?;
         let connected = state.wait_for(|state| *state == RTCPeerConnectionState::Connected).await;

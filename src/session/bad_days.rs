@@ -33,10 +33,14 @@ struct Script {
 impl SpeechToText for Script {
     fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
         assert!(utterance.len() > 16_000, "{}", utterance.len());
-        let next = self.lines.lock().unwrap().pop_front().expect("asked too often");
+        let mut lines = self.lines.lock().unwrap();
+        let next = lines.pop_front().expect("asked too often");
+        // The earlier ones take longer.
+        let pause = Duration::from_millis(200) * lines.len() as u32;
         let at_work = Arc::clone(&self.at_work);
         let heard = async move {
             let _at_work = at_work;
+            tokio::time::sleep(pause).await;
             let Some(line) = next else { return std::future::pending().await };
             line.map(|text| Transcript { text: text.into(), is_final: true, ..Transcript::default() })
         };
@@ -51,7 +55,7 @@ struct Room {
     /// What is said into it, with the silence that ends it.
     sentence: Vec<AudioFrame>,
     at_work: Arc<()>,
-    _mic: watch::Sender<Mic>,
+    mic: watch::Sender<Mic>,
     tracker: TaskTracker,
 }
 
@@ -90,7 +94,7 @@ impl Room {
         let mic = watch::Sender::default();
         shared.tracker.spawn(Ear::new(Arc::clone(&session), ears).listen(frames, mic.subscribe()));
         let tracker = shared.tracker.clone();
-        Self { session, notices, microphone, sentence, at_work, _mic: mic, tracker }
+        Self { session, notices, microphone, sentence, at_work, mic, tracker }
     }
 
     async fn speak(&self) {
@@ -157,5 +161,26 @@ async fn who_leaves_is_not_listened_to_any_longer() {
         }
     };
     timeout(Duration::from_secs(1), left).await.expect("a service still listens for nobody");
+    room.close().await;
+}
+
+#[tokio::test]
+async fn a_monologue_is_one_question_however_many_utterances_it_has() {
+    let mut room = Room::open(vec![Some(Ok("One")), Some(Ok("two")), Some(Ok("three."))]);
+    room.mic.send_replace(Mic { on: true, hold: true });
+    for frame in room.sentence.clone().into_iter().cycle().take(70 * 50) {
+        room.microphone.send(frame).await.unwrap();
+    }
+    while room.microphone.capacity() < room.microphone.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    room.mic.send_replace(Mic { on: true, hold: false });
+    let said = room.until("question", |event| match event {
+        Event::Turn { .. } => panic!("it was answered before its end"),
+        Event::Transcript { r#final, .. } => *r#final,
+        _ => false,
+    });
+    let Event::Transcript { text, .. } = said.await else { unreachable!("it was looked for") };
+    assert_eq!(text, "One two three.");
     room.close().await;
 }

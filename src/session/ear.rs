@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, SelectAll};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
 use super::conversation::{Command, Hearing};
 use super::event::{Event, State};
-use super::{Session, check_text};
+use super::{MAX_CHARS, Session, check_text};
 use crate::asr::{self, Endpoint, SpeechToText, Transcript};
 use crate::media::AudioFrame;
 use crate::metrics;
@@ -91,6 +91,8 @@ pub(super) struct Ear {
     writing: SelectAll<BoxStream<'static, Written>>,
     /// What has been said so far is being written down, in case that it is all.
     guess: Option<Guess>,
+    /// What was said before, where somebody has spoken for longer than an utterance may be.
+    before: Option<oneshot::Receiver<String>>,
     /// The conversation was told that somebody speaks.
     told: Option<Hearing>,
     /// When an answer that was cut in on goes on.
@@ -103,7 +105,7 @@ impl Ear {
     pub(super) fn new(session: Arc<Session>, ears: Ears) -> Self {
         let endpoint = Endpoint::new(ears.config.stop_ms);
         let (mic, writing) = (Mic::default(), SelectAll::new());
-        Self { session, ears, endpoint, mic, writing, guess: None, told: None, resume_at: None, shown: false }
+        Self { session, ears, endpoint, mic, writing, guess: None, before: None, told: None, resume_at: None, shown: false }
     }
 
     /// Listens until the microphone is gone.
@@ -138,6 +140,7 @@ impl Ear {
         }
         let mut events = self.endpoint.close();
         if !mic.on {
+            self.before = None;
             events.extend(self.endpoint.reset());
         } else if mic.hold {
             events.extend(self.endpoint.open());
@@ -175,12 +178,17 @@ impl Ear {
             asr::Event::WentOn => self.guess = None,
             asr::Event::Discarded => {
                 self.guess = None;
-                self.hear(Hearing::Nothing).await;
+                match self.before.take() {
+                    None => self.hear(Hearing::Nothing).await,
+                    Some(before) => {
+                        self.write(stream::once(async { Ok(last(String::new())) }).boxed(), Some(before), false);
+                    }
+                }
             }
             asr::Event::Utterance(samples) => {
-                let ended = Instant::now();
-                let cut_in = self.told == Some(Hearing::CutIn);
-                self.resume_at = cut_in.then(|| ended + RESUME_AFTER);
+                // It was cut, and they speak on: what follows belongs to it.
+                let goes_on = self.endpoint.is_speech();
+                let before = self.before.take();
                 let transcripts = match self.guess.take() {
                     Some(guess) => guess
                         .map(|all| stream::iter(all.unwrap_or_else(|_| vec![Err(asr::Error::Panicked)])))
@@ -188,10 +196,26 @@ impl Ear {
                         .boxed(),
                     None => self.ears.transcribe(samples.into()),
                 };
-                let written = transcripts.map(move |transcript| Written { ended, cut_in, transcript });
-                self.writing.push(written.boxed());
+                self.write(transcripts, before, goes_on);
             }
         }
+    }
+
+    /// Waits for `transcripts`, which continue what was said `before`.
+    fn write(
+        &mut self,
+        transcripts: BoxStream<'static, Result<Transcript, asr::Error>>,
+        before: Option<oneshot::Receiver<String>>,
+        goes_on: bool,
+    ) {
+        let ended = Instant::now();
+        let cut_in = self.told == Some(Hearing::CutIn);
+        self.resume_at = (cut_in && !goes_on).then(|| ended + RESUME_AFTER);
+        let (tell, told) = oneshot::channel();
+        self.before = goes_on.then_some(told);
+        let transcripts = continued(transcripts, before, goes_on.then_some(tell));
+        let written = transcripts.map(move |transcript| Written { ended, cut_in, transcript });
+        self.writing.push(written.boxed());
     }
 
     async fn written(&mut self, Written { ended, cut_in, transcript }: Written) {
@@ -245,6 +269,43 @@ impl Ear {
         // A session that is ending hears nothing any more.
         let _ = self.session.commands.send(Command::Hear(hearing)).await;
     }
+}
+
+fn last(text: String) -> Transcript {
+    Transcript { text, is_final: true, ..Transcript::default() }
+}
+
+/// The end of `transcripts` continues what was said `before`. If there is an `after`, it is told, and nothing is final yet.
+fn continued(
+    transcripts: BoxStream<'static, Result<Transcript, asr::Error>>,
+    mut before: Option<oneshot::Receiver<String>>,
+    mut after: Option<oneshot::Sender<String>>,
+) -> BoxStream<'static, Result<Transcript, asr::Error>> {
+    let end = move |transcript: Result<Transcript, asr::Error>| {
+        let is_end = transcript.as_ref().map_or(true, |transcript| transcript.is_final);
+        let (before, after) = if is_end { (before.take(), after.take()) } else { (None, None) };
+        async move {
+            if !is_end {
+                return transcript;
+            }
+            let mut said = match before {
+                Some(before) => before.await.unwrap_or_default(),
+                None => String::new(),
+            };
+            // A part that was not understood leaves a hole, and who says too much is known by the end of it.
+            let transcript = transcript.inspect(|transcript| asr::append(&mut said, &transcript.text));
+            let over = said.chars().count().saturating_sub(MAX_CHARS);
+            let said: String = said.chars().skip(over).collect();
+            match after {
+                Some(after) => {
+                    let _ = after.send(said.clone());
+                    transcript.map(|transcript| Transcript { text: said, is_final: false, ..transcript })
+                }
+                None => transcript.map(|transcript| Transcript { text: said, ..transcript }),
+            }
+        }
+    };
+    transcripts.then(end).boxed()
 }
 
 /// Whether somebody only shows that they listen: "Okay, okay."

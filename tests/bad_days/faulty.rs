@@ -64,12 +64,7 @@ impl Faulty {
         Self::listen(TcpListener::bind("127.0.0.1:0").await.unwrap(), act)
     }
 
-    /// At an address where nobody was before.
-    pub(crate) async fn start_at(address: SocketAddr, act: Act) -> Self {
-        Self::listen(TcpListener::bind(address).await.unwrap(), act)
-    }
-
-    fn listen(listener: TcpListener, act: Act) -> Self {
+    pub(crate) fn listen(listener: TcpListener, act: Act) -> Self {
         let address = listener.local_addr().unwrap();
         let (open, asked, longest) = (watch::Sender::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         let inner = Arc::new(Inner { act: Mutex::new(act), open, asked, longest });

@@ -6,4 +6,5 @@ mod providers;
 #[path = "../standin/server.rs"]
 mod server;
 mod sessions;
+mod soak;
 mod texts;

@@ -11,10 +11,17 @@ use super::server::{Server, Viewer};
 
 /// A server whose model, and voice unless it is the embedded one, are such stand-ins. It waits little.
 async fn server(model: &Faulty, voice: Option<&Faulty>) -> Server {
+    server_for(model, voice, json!({})).await
+}
+
+/// The same with `more` configuration.
+pub(crate) async fn server_for(model: &Faulty, voice: Option<&Faulty>, more: Value) -> Server {
     let timeouts = json!({"connect": "1s", "first_token": "1s", "idle": "3s", "total": "5s"});
     let openai = json!({"base_url": format!("http://{}/v1", model.address), "api_key": "sk-test"});
-    let llm = json!({"provider": "openai", "openai": openai, "timeouts": timeouts});
-    let mut config = json!({"llm": llm, "asr": {"provider": "off"}, "tts": {"provider": "hibari"}});
+    let mut config = more;
+    config["llm"] = json!({"provider": "openai", "openai": openai, "timeouts": timeouts});
+    config["asr"] = json!({"provider": "off"});
+    config["tts"] = json!({"provider": "hibari"});
     if let Some(voice) = voice {
         let timeouts = json!({"connect": "1s", "first_sound": "800ms", "stall": "3s", "total": "5s"});
         let openai = json!({"base_url": format!("http://{}/v1", voice.address), "format": "wav"});
@@ -39,7 +46,7 @@ async fn fine(viewer: &mut Viewer<'_>, after: &str) {
     assert_eq!(heard, "Hello. ", "after {after}");
 }
 
-async fn state(server: &Server, session: &str) -> Option<Value> {
+pub(crate) async fn state(server: &Server, session: &str) -> Option<Value> {
     let reply = server.http.get(format!("{}/v1/sessions", server.url)).send().await.expect("the server answers");
     let sessions: Vec<Value> = reply.json().await.expect("with JSON");
     sessions.into_iter().find(|entry| entry["id"] == session)
@@ -49,7 +56,7 @@ async fn state(server: &Server, session: &str) -> Option<Value> {
 async fn whatever_fails_within_a_session_it_says_so_and_answers_the_next_question() {
     let (model, voice) = (Faulty::start(Kind::Model.good()).await, Faulty::start(Kind::Voice.good()).await);
     let server = server(&model, Some(&voice)).await;
-    let mut viewer = Viewer::join(&server, None).await;
+    let mut viewer = Viewer::join(&server, json!({})).await;
     fine(&mut viewer, "nothing").await;
     for (kind, way, code, heard) in [
         (Kind::Model, Way::HangAfterAccept, "llm_timeout", "Sorry"),
@@ -81,8 +88,8 @@ async fn when_the_last_viewer_leaves_in_mid_answer_its_providers_are_left_within
     // Both are still at work when the viewer leaves.
     model.will(writes("Hello. I was about to"));
     voice.will(Kind::Voice.fails(Way::HangWithin, ""));
-    let first = Viewer::join(&server, None).await;
-    let mut second = Viewer::join(&server, Some(&first.session)).await;
+    let first = Viewer::join(&server, json!({})).await;
+    let mut second = Viewer::join(&server, json!({"sessionid": first.session})).await;
     first.ask("Tell me a story.").await;
     second.turn("started").await;
     assert!(model.has_open(1, Duration::from_secs(1)).await && voice.has_open(1, Duration::from_secs(1)).await);
@@ -106,7 +113,7 @@ async fn when_the_last_viewer_leaves_in_mid_answer_its_providers_are_left_within
     let entry = state(&server, &session).await.expect("it lives on for 5 s");
     assert_eq!((&entry["state"], &entry["viewers"]), (&json!("idle"), &json!(0)));
     assert_eq!(model.asked(), asked, "nothing is answered for nobody");
-    let mut back = Viewer::join(&server, Some(&session)).await;
+    let mut back = Viewer::join(&server, json!({"sessionid": session})).await;
     assert_eq!(back.turn("ended").await["heard"], "Hello. ");
     drop(back);
     let left = Instant::now();
@@ -123,7 +130,7 @@ async fn who_comes_back_finds_the_words_that_were_heard_and_no_others() {
         "Once upon a time there was a bird, which sat on a very old tree and told it of everything that it had seen. ";
     let model = Faulty::start(writes(story)).await;
     let server = server(&model, None).await;
-    let mut viewer = Viewer::join(&server, None).await;
+    let mut viewer = Viewer::join(&server, json!({})).await;
     viewer.ask("Tell me a story.").await;
     viewer.turn("started").await;
     sleep(Duration::from_millis(1_200)).await;
@@ -131,7 +138,7 @@ async fn who_comes_back_finds_the_words_that_were_heard_and_no_others() {
     drop(viewer);
     assert!(model.has_open(0, Duration::from_secs(1)).await);
     model.will(Kind::Model.good());
-    let mut back = Viewer::join(&server, Some(&session)).await;
+    let mut back = Viewer::join(&server, json!({"sessionid": session})).await;
     assert_eq!(back.session, session);
     let history = back.hello["history"].clone();
     assert_eq!(history[0], json!({"role": "user", "text": "Tell me a story."}));

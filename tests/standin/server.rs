@@ -14,7 +14,8 @@ use visavis::rtc::{Arrival, Receiver, Wish};
 pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
-    _process: Child,
+    #[allow(dead_code, reason = "held, and looked at by some")]
+    pub(crate) process: Child,
 }
 
 impl Server {
@@ -36,7 +37,7 @@ impl Server {
             panic!("the server did not start");
         });
         let url = ready.await.expect("it starts within a minute");
-        Self { url, http: reqwest::Client::new(), _process: process }
+        Self { url, http: reqwest::Client::new(), process }
     }
 
     pub(crate) async fn post(&self, route: &str, body: Value) {
@@ -56,10 +57,10 @@ pub(crate) struct Viewer<'a> {
 }
 
 impl<'a> Viewer<'a> {
-    /// A new session, or the one that is named. Whoever drops it leaves.
-    pub(crate) async fn join(server: &'a Server, session: Option<&str>) -> Self {
+    /// A new session, or the one that the offer names. Whoever drops it leaves.
+    pub(crate) async fn join(server: &'a Server, offer: Value) -> Self {
         let wish = Wish { video: Some(VideoCodec::Vp8), microphone: false };
-        let joined = Receiver::join(&server.http, &server.url, wish, session).await;
+        let joined = Receiver::join(&server.http, &server.url, wish, offer).await;
         let mut receiver = joined.expect("the server answers");
         let session = receiver.session().to_owned();
         let (sender, events) = mpsc::channel(1_000);
