@@ -28,7 +28,7 @@ pub(super) async fn change(mut viewers: watch::Receiver<usize>, watched: bool) -
     }
     if viewers.wait_for(|count| *count > 0).await.is_err() {
         // The session is gone, and with it whoever would be told.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
     Audience::Came
 }

@@ -39,9 +39,12 @@ impl SpeechToText for Script {
         let pause = Duration::from_millis(200) * lines.len() as u32;
         let at_work = Arc::clone(&self.at_work);
         let heard = async move {
-            let _at_work = at_work;
             tokio::time::sleep(pause).await;
-            let Some(line) = next else { return std::future::pending().await };
+            let line = match next {
+                Some(line) => line,
+                None => std::future::pending().await,
+            };
+            drop(at_work);
             line.map(|text| Transcript { text: text.into(), is_final: true, ..Transcript::default() })
         };
         stream::once(heard).boxed()
@@ -65,7 +68,7 @@ impl Room {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let voice = Hibari::load(&root.join("models")).expect("`visavis models fetch`");
         let said = voice.blocking_speak("What is the capital of Australia?").unwrap();
-        let sound: Vec<i16> = said.into_iter().flat_map(|piece| piece.pcm).chain([0; 16_000]).collect();
+        let sound: Vec<i16> = said.into_iter().flat_map(|piece| piece.pcm).chain(vec![0; 16_000]).collect();
         let sentence = sound.as_chunks::<SAMPLES_PER_FRAME>().0.iter().map(|frame| AudioFrame(*frame)).collect();
         let at_work = Arc::new(());
         let script: Arc<dyn SpeechToText> =

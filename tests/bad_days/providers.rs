@@ -95,7 +95,9 @@ fn rows() -> Vec<Row> {
 
 /// Half a second of a tone, 16-bit.
 fn tone(rate_hz: u32) -> Vec<i16> {
-    (0..rate_hz / 2).map(|n| ((f64::from(n) / f64::from(rate_hz) * 440.0 * 6.283).sin() * 9_000.0) as i16).collect()
+    (0..rate_hz / 2)
+        .map(|n| ((f64::from(n) / f64::from(rate_hz) * 440.0 * std::f64::consts::TAU).sin() * 9_000.0) as i16)
+        .collect()
 }
 
 fn bytes(samples: &[i16]) -> Vec<u8> {
@@ -260,14 +262,13 @@ impl Kind {
             }
             Way::Redirect => instead(&format!("307 Temporary Redirect\r\nLocation: {elsewhere}"), "{}"),
             Way::WrongRate => self.act([wav_head(1, 16, 8_000), bytes(&tone(8_000))].concat(), Then::Close),
-            Way::BadSamples => match self {
-                VoiceSocket => {
+            Way::BadSamples => {
+                if self == VoiceSocket {
                     // Every piece ends within a sample.
                     let sound = bytes(&tone(16_000));
                     let pieces: Vec<u8> = sound.chunks(999).flat_map(|piece| doubao(1, piece)).collect();
                     self.act([pieces, doubao(-2, &[0x55])].concat(), Then::Close)
-                }
-                _ => {
+                } else {
                     let good = tone(16_000);
                     let floats = good.iter().enumerate().map(|(n, s)| match n % 100 {
                         0 => f32::NAN,
@@ -277,7 +278,7 @@ impl Kind {
                     let sound: Vec<u8> = floats.flat_map(f32::to_le_bytes).chain([0x55, 0x55, 0x55]).collect();
                     self.act([wav_head(3, 32, 16_000), sound].concat(), Then::Close)
                 }
-            },
+            }
         }
     }
 

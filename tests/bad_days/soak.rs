@@ -48,7 +48,7 @@ async fn twenty_conversations_with_failures_leave_memory_flat() {
             viewer.until("end", |event| matches!(event["event"].as_str(), Some("ended" | "failed"))).await;
             answers += 1;
             // Every so often somebody comes anew.
-            if answers % 5 == 0 {
+            if answers.is_multiple_of(5) {
                 let session = viewer.session.clone();
                 drop(viewer);
                 while state(&server, &session).await.is_some() {
@@ -82,5 +82,6 @@ async fn twenty_conversations_with_failures_leave_memory_flat() {
     println!("{answers} answers; KiB, threads, files: idle {idle:?}, 25 s {early:?}, 65 s {late:?}, after {after:?}");
     assert!(answers > 10 * SESSIONS, "{answers}");
     assert!(late.0 < early.0 + 16_384, "{early:?}, then {late:?}");
-    assert!(after.1 <= idle.1 + 16 && after.2 <= idle.2 + 8, "{idle:?}, then {after:?}");
+    // Our own connections to it are kept for a while.
+    assert!(after.1 <= idle.1 + 16 && after.2 <= idle.2 + SESSIONS + 4, "{idle:?}, then {after:?}");
 }

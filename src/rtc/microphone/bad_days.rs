@@ -83,8 +83,10 @@ fn found(packets: &[Packet]) -> (Vec<asr::Event>, usize) {
 }
 
 fn utterances(events: &[asr::Event]) -> Vec<&[i16]> {
-    let sound = |event| if let &asr::Event::Utterance(ref sound) = event { Some(&sound[..]) } else { None };
-    events.iter().filter_map(sound).collect()
+    events
+        .iter()
+        .filter_map(|event| if let asr::Event::Utterance(sound) = event { Some(&sound[..]) } else { None })
+        .collect()
 }
 
 #[test]
