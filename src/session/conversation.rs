@@ -19,6 +19,7 @@ use crate::llm::{History, Role};
 use crate::media::{Mark, TurnId, Word};
 use crate::metrics;
 use crate::render::Catalogue;
+use crate::sentence::SentenceSplitter;
 use crate::track::Played;
 
 /// Utterances that may wait for their turn (L17).
@@ -192,6 +193,12 @@ impl Conversation {
                 }
                 current.clauses.push(HeardClause { text, words, at: played.at });
             }
+            Mark::Written(text) => {
+                current.speaker.text_shown();
+                if let Some(origin) = current.origin {
+                    self.session.notify_written(text, origin);
+                }
+            }
             Mark::TurnEnded => {
                 current.played = Progress::All;
                 self.end_if_over();
@@ -296,7 +303,7 @@ impl Conversation {
         let id = self.next;
         self.next = TurnId(id.0 + 1);
         self.session.remember(Role::User, &text);
-        let utterance = if chat { Utterance::Chat(self.chat(id)) } else { Utterance::Echo(text) };
+        let utterance = if chat { Utterance::Chat(self.chat(id, origin)) } else { Utterance::Echo(text) };
         let speaker = Arc::new(Speaker::new(Arc::clone(&self.session.player), id));
         let run = turn::run(Arc::clone(&speaker), utterance, self.minds.clone());
         let task = tokio::spawn(run.instrument(info_span!("turn", id = id.0)));
@@ -325,12 +332,14 @@ impl Conversation {
     }
 
     /// What `turn` answers, and with which means.
-    fn chat(&self, turn: TurnId) -> Chat {
+    fn chat(&self, turn: TurnId, origin: Option<Origin>) -> Chat {
         let lines = self.session.history();
         let messages = self.history.fit(lines.iter().map(|Line { role, text }| (*role, text.as_str())));
         let tools = &self.minds.tools;
         let own = tools::built_in(tools, &self.session, &self.catalogue, turn);
-        Chat { messages, tools: tools.with(own), max_rounds: tools.max_rounds() }
+        // Only the channel `chat` tells whose utterance it is.
+        let splitter = origin.map_or_else(SentenceSplitter::new, |_| SentenceSplitter::at_every_comma());
+        Chat { messages, tools: tools.with(own), max_rounds: tools.max_rounds(), splitter }
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: utterances, interruptions, viewers. Out: notices to the viewers, media through the player. A session is a player
 //! (threads), a conversation (task) and a task per viewer; it ends as a whole, and nothing of it outlives it.
 
+mod chat;
 mod conversation;
 mod ear;
 mod event;
@@ -59,11 +60,13 @@ pub(crate) struct Origin {
     utterance: u32,
 }
 
-/// An event, and whose utterance it belongs to.
+/// What a session's viewers are told.
 #[derive(Clone, Debug)]
-pub(crate) struct Notice {
-    event: Event,
-    origin: Option<Origin>,
+pub(crate) enum Notice {
+    /// An event for all of them, and whose utterance it belongs to.
+    Event(Event, Option<Origin>),
+    /// A part of an answer as it was written, for whoever asked.
+    Written(String, Origin),
 }
 
 /// Why a session could not do what it was asked.
@@ -230,7 +233,11 @@ impl Session {
 
     fn notify(&self, event: Event, origin: Option<Origin>) {
         // No subscriber is no error: a session may have no viewer for a moment.
-        let _ = self.notices.send(Notice { event, origin });
+        let _ = self.notices.send(Notice::Event(event, origin));
+    }
+
+    fn notify_written(&self, text: String, origin: Origin) {
+        let _ = self.notices.send(Notice::Written(text, origin));
     }
 
     fn set_state(&self, state: State, origin: Option<Origin>) {
