@@ -68,6 +68,9 @@ pub struct Server {
     /// Origins of other sites whose pages may call us; `*` for all.
     #[garde(inner(length(min = 1, max = 256)))]
     pub cors: Vec<String>,
+    /// A folder with an `index.html` that is served in place of the built-in page; empty: the built-in page.
+    #[garde(custom(page_folder))]
+    pub page: PathBuf,
     /// Opens `/metrics` and the list of sessions to others than this machine.
     #[garde(skip)]
     pub admin_token: Secret,
@@ -89,6 +92,7 @@ impl Default for Server {
             listen: SocketAddr::from(([0, 0, 0, 0], 8010)),
             max_sessions: 8,
             cors: Vec::new(),
+            page: PathBuf::new(),
             admin_token: Secret::default(),
             trusted_proxies: Vec::new(),
             offers_per_minute: 10,
@@ -206,6 +210,13 @@ impl<'de> Deserialize<'de> for BitRate {
             _ => Err(serde::de::Error::custom(format!("\"{text}\" is not a bitrate from 30k to 50M, such as 800k or 2M"))),
         }
     }
+}
+
+fn page_folder(folder: &Path, (): &()) -> garde::Result {
+    if folder.as_os_str().is_empty() || folder.join("index.html").is_file() {
+        return Ok(());
+    }
+    Err(garde::Error::new(format!("there is no {}", folder.join("index.html").display())))
 }
 
 fn stun_url(url: &str, (): &()) -> garde::Result {
@@ -444,6 +455,13 @@ mod tests {
         assert_eq!(config.server.max_sessions, 5);
         assert_eq!(config.webrtc.bitrate.start, BitRate(300_000));
         assert_eq!(config.webrtc.bitrate.max, BitRate(1_000_000));
+    }
+
+    #[test]
+    fn a_page_that_is_not_there_is_named_before_anybody_asks_for_it() {
+        let report = parse("server: {page: web/js}").unwrap().validate().unwrap_err().to_string();
+        assert!(report.contains("server.page") && report.contains("web/js/index.html"), "{report}");
+        assert!(parse("server: {page: web}").unwrap().validate().is_ok());
     }
 
     #[test]

@@ -147,6 +147,10 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
         }
     };
     dress(response.headers_mut(), &id, allowed);
+    if !app.config.server.page.as_os_str().is_empty() {
+        // A page of the operator's may have scripts and styles within itself.
+        response.headers_mut().remove(header::CONTENT_SECURITY_POLICY);
+    }
     Ok(response)
 }
 

@@ -79,15 +79,8 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/openapi.json", spec)
         .at("/healthz", get(ops::healthz))
         .at("/readyz", get(ops::readyz))
-        .at("/metrics", get(ops::metrics))
-        .at("/", get(page::file))
-        .at("/index.html", get(page::file))
-        .at("/favicon.svg", get(page::file))
-        .at("/style.css", get(page::file))
-        .at("/js/*rest", get(page::file))
-        .at("/i18n/*rest", get(page::file))
-        .data(Arc::clone(app))
-        .map_to_response();
+        .at("/metrics", get(ops::metrics));
+    let routes = page::routes(routes, &app.config.server.page).data(Arc::clone(app)).map_to_response();
     let gate_app = Arc::clone(app);
     routes
         .around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request))

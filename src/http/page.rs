@@ -1,20 +1,51 @@
-//! The page, embedded in the binary.
+//! The page: the one embedded in the binary, or a folder of the operator's.
 
+use std::path::Path;
+
+use poem::endpoint::StaticFilesEndpoint;
 use poem::http::{StatusCode, header};
-use poem::{IntoResponse, Request, Response, handler};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 use rust_embed::RustEmbed;
 
 use super::Failure;
+
+/// What of a folder is served: what pages are made of. Such folders also hold keys (`config.json`, `.env`) and programs.
+const SERVED: &[&str] = &[
+    "html", "css", "js", "mjs", "wasm", "svg", "png", "jpg", "jpeg", "webp", "gif", "ico", "woff2", "mp3", "wav", "mp4",
+    "webm",
+];
 
 #[derive(RustEmbed)]
 #[folder = "web/"]
 struct Web;
 
+/// `routes` and the page: that of `folder`, or ours if it names none.
+pub(super) fn routes(routes: Route, folder: &Path) -> Route {
+    if folder.as_os_str().is_empty() {
+        let paths = ["/", "/index.html", "/favicon.svg", "/style.css", "/js/*rest", "/i18n/*rest"];
+        return paths.into_iter().fold(routes, |routes, path| routes.at(path, get(file)));
+    }
+    let files = StaticFilesEndpoint::new(folder).index_file("index.html");
+    let files = files.around(|files, request| async move {
+        let path = Path::new(request.uri().path());
+        let is_served = path == Path::new("/") || path.extension().is_some_and(|e| SERVED.iter().any(|served| e == *served));
+        if !is_served {
+            return Err(missing().into());
+        }
+        // What poem says of a fault may name the folder.
+        files.call(request).await.map_err(|_| missing().into())
+    });
+    routes.nest("/", get(files))
+}
+
+fn missing() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such file")
+}
+
 #[handler]
-pub(super) fn file(request: &Request) -> Result<Response, Failure> {
+fn file(request: &Request) -> Result<Response, Failure> {
     let path = request.uri().path().trim_start_matches('/');
     let path = if path.is_empty() { "index.html" } else { path };
-    let missing = || Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such file");
     let file = Web::get(path).ok_or_else(missing)?;
     let etag: String = file.metadata.sha256_hash()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let etag = format!("\"{etag}\"");

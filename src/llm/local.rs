@@ -1,4 +1,4 @@
-//! The `local` provider of seed 001: canned answers, one after another, streamed word by word as a model would.
+//! The `local` provider of seed 001: canned answers, one after another, streamed in small pieces as a model would.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ChatModel, Delta, Error, Prompt};
 
-/// Between two words: fast for a model, yet many pieces, so that whatever reads them is used to pieces.
-const PACE: Duration = Duration::from_millis(5);
+/// Between two pieces: fast for a model, yet many pieces, so that whatever reads them is used to pieces.
+const PACE: Duration = Duration::from_millis(4);
+/// Characters of a piece: about a token, in any script.
+const PIECE: usize = 4;
 
 /// `llm.local:` in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate)]
@@ -51,11 +53,12 @@ impl Local {
 impl ChatModel for Local {
     fn reply(&self, _: Prompt) -> BoxStream<'static, Result<Delta, Error>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.responses.len();
-        let words: Vec<String> = self.responses[turn].split_inclusive(' ').map(str::to_owned).collect();
-        stream::iter(words)
-            .then(|word| async move {
+        let text: Vec<char> = self.responses[turn].chars().collect();
+        let pieces: Vec<String> = text.chunks(PIECE).map(|piece| piece.iter().collect()).collect();
+        stream::iter(pieces)
+            .then(|piece| async move {
                 tokio::time::sleep(PACE).await;
-                Ok(Delta::Text(word))
+                Ok(Delta::Text(piece))
             })
             .boxed()
     }
@@ -67,12 +70,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_comes_in_pieces_that_join_to_a_configured_response() {
-        let config = Config { responses: vec!["One two.".into(), "Three.".into()] };
+        let config = Config { responses: vec!["One two.".into(), "很高兴为您服务。".into()] };
         let local = Local::new(&config);
         let text = |word: &str| Delta::Text(word.to_owned());
         let first: Vec<Delta> = local.reply(Prompt::default()).map(Result::unwrap).collect().await;
         assert_eq!(first, [text("One "), text("two.")]);
         let second: Vec<Delta> = local.reply(Prompt::default()).map(Result::unwrap).collect().await;
-        assert_eq!(second, [text("Three.")]);
+        assert_eq!(second, [text("很高兴为"), text("您服务。")]);
     }
 }

@@ -20,6 +20,8 @@ pub enum Mark {
         /// Samples are counted from here.
         words: Vec<Word>,
     },
+    /// As much of the answer as was written up to the next of these: heard from here on, or nobody can say it.
+    Written(String),
     /// The last sample of an answer has been rendered.
     TurnEnded,
 }

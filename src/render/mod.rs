@@ -45,6 +45,8 @@ pub enum Item {
         /// When its phonemes are heard, from its first sample.
         phonemes: Vec<Phoneme>,
     },
+    /// The answer's own text, to the letter, that the next sample begins to say; also what cannot be said.
+    Written(String),
     /// The next 20 ms.
     Audio(AudioFrame),
     /// The answer is complete.

@@ -159,12 +159,13 @@ impl Worker {
             if self.current.is_stale(turn) {
                 continue;
             }
-            if self.speaking != Some(turn) && !matches!(item, Item::End) {
+            if self.speaking != Some(turn) && !matches!(item, Item::Written(_) | Item::End) {
                 self.speaking = Some(turn);
                 marks.push((turn, Mark::TurnStarted));
             }
             match item {
                 Item::Clause { text, words, .. } => marks.push((turn, Mark::Clause { text, words })),
+                Item::Written(text) => marks.push((turn, Mark::Written(text))),
                 Item::Audio(frame) => return Next::Frame(turn, frame),
                 Item::End => {
                     self.speaking = None;
@@ -223,7 +224,7 @@ fn tell(face: &mut dyn LipSync, at: u64, next: &Ahead) {
         Item::End if !next.cued => {
             (0..LATER).for_each(|n| face.hear(at + (n * SAMPLES_PER_FRAME) as u64, &AudioFrame::SILENCE));
         }
-        Item::Audio(_) | Item::End => {}
+        Item::Written(_) | Item::Audio(_) | Item::End => {}
     }
 }
 
@@ -407,6 +408,18 @@ mod tests {
         changes.send(Change::Face(Box::new(Face(Arc::clone(&notes))))).unwrap();
         worker.step();
         assert_eq!(notes.lock().unwrap().gestures, [640]);
+    }
+
+    #[test]
+    fn what_was_written_is_marked_and_begins_no_turn() {
+        let (mut worker, speech, ..) = worker();
+        let written = |text: &str| Item::Written(text.into());
+        for item in [written("🎉"), written("hi"), clause("hi"), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME]))] {
+            speech.send((TurnId(1), item)).unwrap();
+        }
+        let marks: Vec<Mark> = worker.step().unwrap().marks.into_iter().map(|(_, mark)| mark).collect();
+        let written = |text: &str| Mark::Written(text.into());
+        assert_eq!(marks[..3], [written("🎉"), written("hi"), Mark::TurnStarted]);
     }
 
     #[test]

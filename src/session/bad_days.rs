@@ -109,8 +109,9 @@ impl Room {
     async fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let search = async {
             loop {
-                let event = self.notices.recv().await.expect("the session goes on").event;
-                if wanted(&event) {
+                if let Notice::Event(event, _) = self.notices.recv().await.expect("the session goes on")
+                    && wanted(&event)
+                {
                     return event;
                 }
             }

@@ -20,6 +20,7 @@ use crate::llm::{History, Role};
 use crate::media::{AUDIO_RATE_HZ, Mark, TurnId, Word};
 use crate::metrics;
 use crate::render::Catalogue;
+use crate::sentence::SentenceSplitter;
 use crate::track::Played;
 
 /// Utterances that may wait for their turn, and samples of those that are recorded: two minutes (L17).
@@ -249,6 +250,12 @@ impl Conversation {
                 }
                 current.clauses.push(HeardClause { text, words, at: played.at });
             }
+            Mark::Written(text) => {
+                current.speaker.text_shown();
+                if let Some(origin) = current.origin {
+                    self.session.notify_written(text, origin);
+                }
+            }
             Mark::TurnEnded => {
                 current.played = Progress::All;
                 self.end_if_over();
@@ -366,7 +373,7 @@ impl Conversation {
         }
         let utterance = match words {
             Words::Echo(text) => Utterance::Echo(text),
-            Words::Chat(_) => Utterance::Chat(self.chat(id)),
+            Words::Chat(_) => Utterance::Chat(self.chat(id, origin)),
             Words::Recording(sound) => Utterance::Recording(sound),
         };
         let speaker = Arc::new(Speaker::new(Arc::clone(&self.session.player), id));
@@ -397,12 +404,14 @@ impl Conversation {
     }
 
     /// What `turn` answers, and with which means.
-    fn chat(&self, turn: TurnId) -> Chat {
+    fn chat(&self, turn: TurnId, origin: Option<Origin>) -> Chat {
         let lines = self.session.history();
         let messages = self.history.fit(lines.iter().map(|Line { role, text }| (*role, text.as_str())));
         let tools = &self.minds.tools;
         let own = tools::built_in(tools, &self.session, &self.catalogue, turn);
-        Chat { messages, tools: tools.with(own), max_rounds: tools.max_rounds() }
+        // Only the channel `chat` tells whose utterance it is.
+        let splitter = origin.map_or_else(SentenceSplitter::new, |_| SentenceSplitter::at_every_comma());
+        Chat { messages, tools: tools.with(own), max_rounds: tools.max_rounds(), splitter }
     }
 }
 

@@ -6,6 +6,7 @@
 mod audience;
 #[cfg(test)]
 mod bad_days;
+mod chat;
 mod conversation;
 mod ear;
 mod event;
@@ -66,11 +67,13 @@ pub(crate) struct Origin {
     utterance: u32,
 }
 
-/// An event, and whose utterance it belongs to.
+/// What a session's viewers are told.
 #[derive(Clone, Debug)]
-pub(crate) struct Notice {
-    event: Event,
-    origin: Option<Origin>,
+pub(crate) enum Notice {
+    /// An event for all of them, and whose utterance it belongs to.
+    Event(Event, Option<Origin>),
+    /// A part of an answer as it was written, for whoever asked.
+    Written(String, Origin),
 }
 
 /// Why a session could not do what it was asked.
@@ -247,7 +250,11 @@ impl Session {
 
     fn notify(&self, event: Event, origin: Option<Origin>) {
         // No subscriber is no error: a session may have no viewer for a moment.
-        let _ = self.notices.send(Notice { event, origin });
+        let _ = self.notices.send(Notice::Event(event, origin));
+    }
+
+    fn notify_written(&self, text: String, origin: Origin) {
+        let _ = self.notices.send(Notice::Written(text, origin));
     }
 
     fn set_state(&self, state: State, origin: Option<Origin>) {

@@ -50,6 +50,11 @@ impl Speaker {
         self.kept().next_clause();
     }
 
+    /// A text has been shown: it will not be shown again.
+    pub(super) fn text_shown(&self) {
+        self.kept().forget_text();
+    }
+
     /// Lets nothing more through until [`Speaker::resume`]. What the player has is the caller's to cut.
     pub(super) fn hold(&self) -> Hold {
         Hold(tokio::spawn(Arc::clone(&self.turn).lock_owned()))
@@ -85,6 +90,12 @@ impl Kept {
             self.items.pop_front();
         }
         self.begun = true;
+    }
+
+    fn forget_text(&mut self) {
+        if let Some(first) = self.items.iter().position(|item| matches!(item, Item::Written(_))) {
+            self.items.remove(first);
+        }
     }
 
     /// What is left to say of the first clause after `samples` of it, and all that follows.
@@ -170,6 +181,23 @@ mod tests {
         kept.next_clause();
         assert_eq!(kept.items.len(), 17);
         assert!(matches!(&kept.items[0], Item::Clause { .. }));
+    }
+
+    #[test]
+    fn a_text_that_was_shown_is_not_shown_again() {
+        let texts = |kept: &Kept| -> Vec<String> {
+            let text = |item| if let Item::Written(text) = item { Some(text) } else { None };
+            kept.rest(0).into_iter().filter_map(text).collect()
+        };
+        let written = |text: &str| std::iter::once(Item::Written(text.into()));
+        let items =
+            written("One two three.").chain(clause()).chain(written("🎉")).chain(written("Four.")).chain([Item::End]);
+        let mut kept = Kept { items: items.collect(), begun: false };
+        kept.forget_text();
+        kept.next_clause();
+        assert_eq!(texts(&kept), ["🎉", "Four."]);
+        kept.forget_text();
+        assert_eq!(texts(&kept), ["Four."]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Chat {
     pub tools: Vec<Arc<dyn Tool>>,
     /// How often it may ask before it has to answer.
     pub max_rounds: usize,
+    /// What cuts the answer.
+    pub splitter: SentenceSplitter,
 }
 
 /// Who turns text into speech for a session.
@@ -98,7 +100,9 @@ pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> R
     if apologises {
         metrics::fallback_spoken();
         let line = stream::once(async { Ok(fallback::speech()) });
-        let _ = speak(&speaker, fallback::TEXT, line.boxed(), None).await;
+        // Where the voice failed, the answer itself has been written.
+        let written = if let Err(TurnError::Chat(_)) = said { fallback::TEXT } else { "" };
+        let _ = speak(&speaker, fallback::TEXT, written, line.boxed(), None).await;
     }
     speaker.say(Item::End).await;
     said
@@ -114,13 +118,19 @@ async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> (bool, Re
     let (clauses_tx, mut clauses) = mpsc::channel(CLAUSE_QUEUE);
     let mut writer = Writer { splitter: SentenceSplitter::new(), clauses: clauses_tx, began: Some(began) };
     let writing = async move {
-        match utterance {
-            Utterance::Echo(text) => writer.push(&text).await,
-            Utterance::Chat(chat) => answer(&*minds.chat, chat, &mut writer).await?,
-            Utterance::Recording(_) => {}
+        let answered = match utterance {
+            Utterance::Echo(text) => {
+                writer.push(&text).await;
+                Ok(())
+            }
+            Utterance::Chat(chat) => answer(&*minds.chat, chat, &mut writer).await,
+            Utterance::Recording(_) => Ok(()),
+        };
+        if answered.is_ok() {
+            writer.flush().await;
         }
-        writer.flush().await;
-        Ok::<_, TurnError>(())
+        // What a model that failed left unfinished is shown, but not said.
+        (answered, writer.splitter.flush())
     };
     let voice = minds.voice;
     // It owns the clauses: if the voice fails, the model is not kept waiting for it.
@@ -130,7 +140,7 @@ async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> (bool, Re
         while let Some(clause) = clauses.recv().await {
             let said = speakable.clause(&clause);
             let speech = voice.speak(said);
-            let (heard, spoken) = speak(speaker, &clause, speech, (!voiced).then_some(began)).await;
+            let (heard, spoken) = speak(speaker, &clause, &clause, speech, (!voiced).then_some(began)).await;
             voiced |= heard;
             // The next clause may succeed, so a failure is told at the end.
             failed = failed.or(spoken.err());
@@ -138,9 +148,12 @@ async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> (bool, Re
         (voiced, failed)
     };
     // Both at once: the first clause is spoken while the model writes the second.
-    let (written, (voiced, failed)) = tokio::join!(writing, speaking);
-    let said = match (written, failed) {
-        (Err(error), _) => Err(error),
+    let ((answered, unfinished), (voiced, failed)) = tokio::join!(writing, speaking);
+    if let Some(text) = unfinished {
+        speaker.say(Item::Written(text)).await;
+    }
+    let said = match (answered, failed) {
+        (Err(error), _) => Err(error.into()),
         (Ok(()), Some(error)) => Err(error.into()),
         (Ok(()), None) if voiced => Ok(()),
         (Ok(()), None) => Err(TurnError::Nothing),
@@ -159,8 +172,9 @@ async fn play(speaker: &Speaker, sound: &[i16]) {
 }
 
 /// Has `model` answer. What it wants done is done, and told to it, until it has nothing left to ask.
-async fn answer(model: &dyn ChatModel, chat: Chat, writer: &mut Writer) -> Result<(), TurnError> {
-    let Chat { mut messages, tools, max_rounds } = chat;
+async fn answer(model: &dyn ChatModel, chat: Chat, writer: &mut Writer) -> Result<(), llm::Error> {
+    let Chat { mut messages, tools, max_rounds, splitter } = chat;
+    writer.splitter = splitter;
     let specs: Vec<_> = tools.iter().map(|tool| tool.spec().clone()).collect();
     for round in 0..=max_rounds {
         let must_answer = round == max_rounds;
@@ -225,10 +239,11 @@ impl Writer {
     }
 }
 
-/// Queues one clause as its speech comes, and its text even if no speech does. True if there was sound in it.
+/// Queues one clause as its speech comes, and what was written for it even if no speech does. True if there was sound in it.
 async fn speak(
     speaker: &Speaker,
     text: &str,
+    written: &str,
     mut speech: BoxStream<'static, Result<Speech, tts::Error>>,
     began: Option<Instant>,
 ) -> (bool, Result<(), tts::Error>) {
@@ -246,6 +261,9 @@ async fn speak(
         if !voiced && let Some(began) = began {
             metrics::turn_stage("tts", began.elapsed());
         }
+        if !voiced {
+            speaker.say(Item::Written(written.to_owned())).await;
+        }
         if !voiced || !phonemes.is_empty() || !words.is_empty() {
             let text = caption(text, &words, voiced);
             speaker.say(Item::Clause { text, words, phonemes }).await;
@@ -257,6 +275,9 @@ async fn speak(
     }
     if let Some(frame) = pieces.finish() {
         speaker.say(Item::Audio(frame)).await;
+    }
+    if !voiced {
+        speaker.say(Item::Written(written.to_owned())).await;
     }
     if spoken.is_err() && !voiced {
         speaker.say(Item::Clause { text: text.to_owned(), words: Vec::new(), phonemes: Vec::new() }).await;
@@ -347,6 +368,9 @@ mod tests {
 
     impl TextToSpeech for Hoarse {
         fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, tts::Error>> {
+            if clause.is_empty() {
+                return stream::empty().boxed();
+            }
             let said = Ok(Speech { pcm: vec![9; 1_000], ..Speech::default() });
             let speech = if clause.contains(self.0) { Err(tts::Error::Panicked) } else { said };
             stream::once(async { speech }).boxed()
@@ -363,17 +387,20 @@ mod tests {
         let chat = llm::build(&llm::Config::default()).unwrap();
         let tools = Arc::new(Toolbox::new(&llm::Config::default().tools).unwrap());
         let minds = Minds { chat, voice: Arc::new(Hoarse("never")), tools };
-        let text = "This is never said aloud. But this one is said.".to_owned();
-        let said = run(Arc::new(Speaker::new(Arc::new(player), TurnId(1))), Utterance::Echo(text), minds).await;
+        let text = "This is *never* said aloud. But **this** one is said.\n🎉 ".to_owned();
+        let said = run(Arc::new(Speaker::new(Arc::new(player), TurnId(1))), Utterance::Echo(text.clone()), minds).await;
         assert!(matches!(said, Err(TurnError::Voice(tts::Error::Panicked))), "{said:?}");
         let _ = ended.await;
-        let mut shown = String::new();
+        let (mut shown, mut written) = (String::new(), String::new());
         while let Some(played) = played.recv().await {
-            if let Mark::Clause { text, .. } = played.mark {
-                shown.push_str(&text);
+            match played.mark {
+                Mark::Clause { text, .. } => shown.push_str(&text),
+                Mark::Written(text) => written.push_str(&text),
+                _ => {}
             }
         }
-        assert_eq!(shown, "This is never said aloud. But this one is said.");
+        assert_eq!(shown, "This is *never* said aloud. But **this** one is said.\n");
+        assert_eq!(written, text, "also what no voice can say");
     }
 
     #[test]
@@ -408,7 +435,12 @@ mod tests {
         let (clauses, mut said) = mpsc::channel(10);
         let mut writer = Writer { splitter: SentenceSplitter::new(), clauses, began: None };
         let model = Eager(std::sync::Mutex::default());
-        let chat = Chat { messages: vec![Message::User("Well?".into())], tools: vec![], max_rounds: 2 };
+        let chat = Chat {
+            messages: vec![Message::User("Well?".into())],
+            tools: vec![],
+            max_rounds: 2,
+            splitter: SentenceSplitter::new(),
+        };
         answer(&model, chat, &mut writer).await.unwrap();
         writer.flush().await;
         drop(writer);

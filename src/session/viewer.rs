@@ -11,10 +11,11 @@ use tokio::task::JoinHandle;
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
+use super::chat::Chat;
 use super::ear::{Ear, Ears, Mic};
-use super::event::{As, Event, PROTOCOL_VERSION, Request, State, TurnEvent};
+use super::event::{As, Event, PROTOCOL_VERSION, Request};
 use super::recording::{Coming, RecordingError};
-use super::{Busy, Notice, Origin, Session, Shared, check_text, short};
+use super::{Busy, Notice, Session, Shared, check_text, short};
 use crate::render::{Catalogue, Gesture};
 use crate::rtc::{self, Offer, Peer};
 
@@ -83,8 +84,7 @@ impl Session {
             ears: shared.ears.clone(),
             coming: None,
             heard: None,
-            utterances: 0,
-            said: 0,
+            chat: None,
             _seat: seat,
         };
         shared.tracker.spawn(viewer.watch(events).instrument(span));
@@ -130,10 +130,8 @@ struct Viewer {
     coming: Option<Coming>,
     /// The one that is being decoded or heard.
     heard: Option<JoinHandle<()>>,
-    /// Utterances of the `chat` channel so far.
-    utterances: u32,
-    /// How many of them have begun to be answered: the N of seed 001's `msg_N`.
-    said: u32,
+    /// Seed 001's channel, once it is open.
+    chat: Option<Chat>,
     _seat: Seat,
 }
 
@@ -162,6 +160,10 @@ impl Viewer {
             }
         }
         self.session.leave(self.id);
+        // Seed 001's page knows nothing of sessions: it never comes back to one, so nobody speaks on for it.
+        if self.chat.is_some() && self.session.viewer_count() == 1 {
+            self.session.end("client");
+        }
     }
 
     async fn peer_event(&mut self, event: rtc::Event) {
@@ -176,11 +178,10 @@ impl Viewer {
                     self.tell(&event).await;
                 }
             }
-            rtc::Event::Message { label, text } if label == CHAT => self.chat(&text).await,
             rtc::Event::Binary { label, bytes } if label == VISAVIS => self.piece(&bytes).await,
-            rtc::Event::Binary { label, .. } if label == CHAT => {
-                self.tell_chat(&serde_json::json!({"type": "error", "error": "messages are text, not binary"})).await;
-            }
+            rtc::Event::Binary { label, .. } if label == CHAT => self.refuse("messages are text, not binary").await,
+            rtc::Event::ChannelOpen(label) if label == CHAT => self.chat = Some(Chat::new(self.id)),
+            rtc::Event::Message { label, text } if label == CHAT => self.ask(&text).await,
             rtc::Event::BadMessage { label, code } => {
                 let message = match code {
                     "rate_limited" => "too many messages: at most 20 a second",
@@ -190,7 +191,7 @@ impl Viewer {
                 if label == VISAVIS {
                     self.tell(&Event::error(code, message)).await;
                 } else {
-                    self.tell_chat(&serde_json::json!({"type": "error", "error": message})).await;
+                    self.refuse(message).await;
                 }
             }
             _ => {}
@@ -278,52 +279,50 @@ impl Viewer {
     }
 
     /// Seed 001: plain text up, one answer each, in order.
-    async fn chat(&mut self, text: &str) {
+    async fn ask(&mut self, text: &str) {
+        let Some(chat) = &mut self.chat else { return };
         let said = match check_text(text) {
             // The original ignores blank messages.
             Err(super::TextError::Empty) => return,
-            Err(error) => Err(error.to_string()),
-            Ok(text) => {
-                self.utterances += 1;
-                let origin = Origin { viewer: self.id, utterance: self.utterances };
-                self.session.say_for(text, true, false, Some(origin)).await.map_err(|e| e.to_string())
+            Err(error) => {
+                chat.ask();
+                Err(error.to_string())
             }
+            Ok(text) => self.session.say_for(text, true, false, Some(chat.ask())).await.map_err(|e| e.to_string()),
         };
         if let Err(error) = said {
-            self.tell_chat(&serde_json::json!({"type": "error", "error": error})).await;
+            let told = chat.refused(&error);
+            self.tell_chat(&told).await;
+        }
+    }
+
+    /// Seed 001: what came is no utterance that can be answered.
+    async fn refuse(&mut self, why: &str) {
+        if let Some(chat) = &mut self.chat {
+            chat.ask();
+            let told = chat.refused(why);
+            self.tell_chat(&told).await;
         }
     }
 
     async fn notice(&mut self, notice: Notice) {
-        self.tell(&notice.event).await;
-        let Some(origin) = notice.origin.filter(|origin| origin.viewer == self.id) else { return };
-        let message = match notice.event {
-            Event::State { state: State::Thinking } => {
-                self.said = origin.utterance;
-                serde_json::json!({"type": "tts_start", "text": "正在处理LLM响应..."})
-            }
-            Event::Turn { event: TurnEvent::Started, .. } => {
-                serde_json::json!({"type": "tts_start", "text": "开始生成语音..."})
-            }
-            Event::Caption { resumed: true, .. } => return,
-            Event::Caption { text, .. } => {
-                serde_json::json!({"type": "text_chunk", "content": text, "tag": format!("msg_{}", self.said)})
-            }
-            Event::Turn { event: TurnEvent::Ended | TurnEvent::Interrupted | TurnEvent::Failed, .. } => {
-                serde_json::json!({"type": "tts_complete"})
-            }
-            Event::Error { code, msg } => serde_json::json!({"type": "error", "error": seed_words(&code, &msg)}),
-            _ => return,
-        };
-        self.tell_chat(&message).await;
+        if let Notice::Event(event, _) = &notice {
+            self.tell(event).await;
+        }
+        if let Some(chat) = &mut self.chat {
+            let told = chat.notice(&notice);
+            self.tell_chat(&told).await;
+        }
     }
 
     async fn tell(&self, event: &Event) {
         self.peer.send(VISAVIS, &event.to_json()).await;
     }
 
-    async fn tell_chat(&self, message: &serde_json::Value) {
-        self.peer.send(CHAT, &message.to_string()).await;
+    async fn tell_chat(&self, messages: &[serde_json::Value]) {
+        for message in messages {
+            self.peer.send(CHAT, &message.to_string()).await;
+        }
     }
 }
 
@@ -338,13 +337,4 @@ async fn take(session: &Session, ears: Option<&Ears>, came: Coming) -> Result<()
 
 fn not_recorded(error: RecordingError) -> Event {
     Event::error(error.code(), error.to_string())
-}
-
-/// An error as seed 001 puts it.
-fn seed_words(code: &str, msg: &str) -> String {
-    match code {
-        "llm_no_key" => "LLM 提供者未初始化，请检查配置".to_owned(),
-        _ if code.starts_with("llm_") => format!("LLM 处理失败: {msg}"),
-        _ => msg.to_owned(),
-    }
 }

@@ -2,7 +2,8 @@
 
 Written from the services' documents and apart from the clients, so that both have to be right. Whatever a service would
 refuse is refused here, too. The first part of each path is the scenario (`/ok/...`, `/stall/...`): how the answer goes
-wrong. Every scenario sends the same sweep, in the service's encoding, in pieces of random length.
+wrong. Every scenario sends the same sweep, in the service's encoding, in pieces of random length, but for `tones`, of
+Edge alone: there each clause is a tone of its own, and its text says of what pitch (see `tone`).
 
 Prints its port; ends when its standard input does. `GET /log` tells what was asked, `GET /open` how many answers are
 under way.
@@ -20,6 +21,7 @@ import io
 import json
 import math
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -50,8 +52,30 @@ def sweep(rate):
 @functools.cache
 def mp3(rate, before=0.0, after=0.0):
     pad = lambda seconds: b"\0\0" * round(seconds * rate)
+    return encoded(pad(before) + sweep(rate) + pad(after), rate)
+
+
+def encoded(pcm, rate):
     command = f"ffmpeg -loglevel error -f s16le -ar {rate} -ac 1 -i - -b:a 48k -write_xing 0 -id3v2_version 0 -f mp3 -"
-    return subprocess.run(command.split(), input=pad(before) + sweep(rate) + pad(after), stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(command.split(), input=pcm, stdout=subprocess.PIPE, check=True).stdout
+
+
+TONE_SECONDS = 0.36
+
+
+@functools.cache
+def tone(pitch):
+    """MP3 of 0.36 s at `pitch` Hz; nothing of it is silence."""
+    t = numpy.arange(round(TONE_SECONDS * 24000)) / 24000
+    edge = numpy.minimum(1, numpy.minimum(t, TONE_SECONDS - t) / 0.005)
+    pcm = numpy.round(12000 * edge * numpy.sin(2 * math.pi * pitch * t)).astype("<i2").tobytes()
+    return encoded(pcm, 24000)
+
+
+def tones(text):
+    """What the scenario `tones` says of `text`: 坏 is refused, 慢 is begun and not ended, a number is the pitch."""
+    number = re.search(r"[0-9]{3,4}", text)
+    return tone(int(number[0]) if number else 440)
 
 
 @functools.cache
@@ -460,7 +484,11 @@ def socket_handler(talk, authorize):
         if refusal is not None:
             note(request)
             return refusal
-        ws = await socket(request)
+        try:
+            ws = await socket(request)
+        except ConnectionError:
+            # The client hung up, which is its right.
+            return web.Response()
         try:
             await talk(request, ws)
             await ws.close()
@@ -539,6 +567,13 @@ async def edge(request, ws):
             "text": {"Text": word.replace("&", "&amp;"), "Length": len(word), "BoundaryType": "WordBoundary"}}}]})
         for n, word in enumerate(words)
     ]
+    if scenario(request) == "tones":
+        started = [text("turn.start", {"context": {"serviceTag": "x"}}), text("response", {})]
+        for message in started + ([] if "坏" in prosody.text else [sound(piece) for piece in pieces(tones(prosody.text))]):
+            await (ws.send_bytes if isinstance(message, bytes) else ws.send_str)(message)
+        if "慢" in prosody.text:
+            return await ws.receive()
+        return await ws.send_str(text("turn.end", {}))
     frames = [sound(piece) for piece in pieces(mp3(24000, 0.1, 0.9))]
     half = len(frames) // 2
     first = len(boundaries) // 2 + 1
