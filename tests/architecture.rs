@@ -250,7 +250,8 @@ fn api_md_lists_every_route() {
 #[test]
 fn api_md_lists_every_error() {
     let text = document("docs/api.md");
-    let files = ["http/error.rs", "llm/error.rs", "rtc/sdp.rs", "session/recording.rs", "session/text.rs", "session/turn.rs"];
+    let files =
+        ["http/error.rs", "llm/error.rs", "rtc/sdp.rs", "session/recording.rs", "session/text.rs", "session/turn.rs"];
     let is_slug = |word: &String| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let unlisted = |line: &str| {
         let mut slugs = quoted(line, "=> \"").into_iter().filter(is_slug);

@@ -32,6 +32,11 @@ pub(super) enum Command {
         done: oneshot::Sender<()>,
     },
     Hear(Hearing),
+    /// Speak as this one from the next answer on. False if there is none.
+    Speak {
+        id: String,
+        done: oneshot::Sender<bool>,
+    },
     /// End the session once this turn has been heard; void if it is interrupted.
     HangUp {
         turn: TurnId,
@@ -168,14 +173,20 @@ impl Conversation {
                 }
             }
             Command::Hear(hearing) => self.hear(hearing),
+            Command::Speak { id, done } => {
+                let voice = self.minds.voice.with_timbre(&id);
+                let _ = done.send(voice.is_some());
+                if let Some(voice) = voice {
+                    self.minds.voice = voice;
+                }
+            }
             Command::Say(saying) => {
                 if saying.interrupt {
                     self.listening = false;
                     self.interrupt();
                 }
                 let recorded = self.pending.iter().map(|pending| pending.words.recorded()).sum::<usize>();
-                let accepted =
-                    self.pending.len() < MAX_PENDING && recorded + saying.words.recorded() <= MAX_RECORDED;
+                let accepted = self.pending.len() < MAX_PENDING && recorded + saying.words.recorded() <= MAX_RECORDED;
                 if accepted {
                     let Saying { words, origin, .. } = saying;
                     if let Words::Echo(text) | Words::Chat(text) = &words {
