@@ -101,6 +101,16 @@ pub fn asr_failed() {
     counter!("visavis_asr_failures_total").increment(1);
 }
 
+/// A provider of `kind` `llm` or `tts` was asked: `ok`, or one word for what went wrong.
+pub fn provider_asked(kind: &'static str, provider: &'static str, result: &'static str) {
+    counter!("visavis_provider_requests_total", "kind" => kind, "provider" => provider, "result" => result).increment(1);
+}
+
+/// From a question to a provider until the first token or sound came back.
+pub fn provider_first_byte(kind: &'static str, provider: &'static str, took: Duration) {
+    histogram!("visavis_provider_first_byte_seconds", "kind" => kind, "provider" => provider).record(took);
+}
+
 /// A recorded line stood in for an answer that failed.
 pub fn fallback_spoken() {
     counter!("visavis_fallback_spoken_total").increment(1);

@@ -423,7 +423,7 @@ async fn calls_and_their_results_go_over_the_wire_as_the_provider_wants_them() {
 fn configuration(standin: &Standin) -> String {
     let origin = &standin.origin;
     let tools = json!({
-        "built_in": ["switch_avatar", "end_call"],
+        "built_in": ["switch_avatar", "play_action", "end_call"],
         "http": [{
             "name": "weather",
             "description": "The weather of a city.",
@@ -461,6 +461,15 @@ async fn a_viewer_hears_answers_failures_and_what_tools_brought() {
     assert_eq!(error["code"], "llm_unauthorized", "{error}");
     let apology = viewer.turn("failed").await["heard"].as_str().unwrap_or_default().to_owned();
     assert!(apology.starts_with("Sorry"), "{apology}");
+    let ready = server.http.get(format!("{}/readyz", server.url)).send().await.expect("the server answers");
+    let warnings = ready.json::<Value>().await.expect("with JSON")["warnings"].to_string();
+    assert!(warnings.contains("refuses OPENAI_API_KEY"), "{warnings}");
+
+    // In Chinese for whoever asks in Chinese.
+    standin.will([Act::Refuse("400 Bad Request", "", "application/json", "{}")]);
+    viewer.ask("你好吗？").await;
+    let chinese = viewer.turn("failed").await["heard"].as_str().unwrap_or_default().to_owned();
+    assert!(chinese.starts_with("抱歉"), "{chinese}");
 
     // Cut in the middle: the provider is left at once, and the model is told what was heard and no more.
     let story =
@@ -481,8 +490,17 @@ async fn a_viewer_hears_answers_failures_and_what_tools_brought() {
     let told: Vec<&str> = last["messages"].as_array().into_iter().flatten().filter_map(|m| m["content"].as_str()).collect();
     let (told, system) = (&told[1..], told[0]);
     assert!(system.contains("digital human"), "{system}");
-    let expected =
-        ["Hello.", "It is a fine day.", "And now?", apology.trim_end(), "Tell me a story.", heard.as_str(), "Thank you."];
+    let expected = [
+        "Hello.",
+        "It is a fine day.",
+        "And now?",
+        apology.trim_end(),
+        "你好吗？",
+        &chinese,
+        "Tell me a story.",
+        heard.as_str(),
+        "Thank you.",
+    ];
     assert_eq!(told, expected);
 
     // Tools of all three kinds, one after another.
@@ -490,6 +508,7 @@ async fn a_viewer_hears_answers_failures_and_what_tools_brought() {
         Act::Call("weather", r#"{"city":"Bern"}"#),
         Act::Call("home_lights_on", r#"{"room":"hall"}"#),
         Act::Call("switch_avatar", r#"{"id":"theo"}"#),
+        Act::Call("play_action", r#"{"name":"nod"}"#),
         Act::Say("It is 21 degrees, and the light is on."),
     ]);
     viewer.ask("Do all that.").await;
@@ -499,13 +518,15 @@ async fn a_viewer_hears_answers_failures_and_what_tools_brought() {
     let results = last["messages"].as_array().into_iter().flatten().filter(|message| message["role"] == "tool");
     let results: Vec<&str> = results.filter_map(|message| message["content"].as_str()).collect();
     assert!(results[0].contains("\"degrees\":21"), "{results:?}");
-    assert_eq!(results[1..], ["the light is on", "you appear as theo now"]);
+    assert_eq!(results[1..], ["the light is on", "you appear as theo now", "the person sees it now"]);
     assert_eq!(standin.mcp().calls().len(), 1);
 
     // The good-bye is heard, then the session ends.
     standin.will([Act::Call("end_call", ""), Act::Say("Good bye.")]);
     viewer.ask("That is all.").await;
     assert_eq!(viewer.turn("ended").await["heard"], "Good bye.");
+    let bye = viewer.until("bye", |event| event["type"] == "bye").await;
+    assert_eq!(bye["reason"], "end_call");
     let ended = async {
         loop {
             let sessions = server.http.get(format!("{}/v1/sessions", server.url)).send().await.expect("the server answers");

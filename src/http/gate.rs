@@ -23,7 +23,7 @@ const JSON_BYTES: usize = 32 << 10;
 const FORM_BYTES: usize = RECORDING_BYTES + (16 << 10);
 /// From the head of a request to the end of its body (L7).
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-const FORM_TIMEOUT: Duration = Duration::from_secs(60);
+const FORM_TIMEOUT: Duration = Duration::from_mins(1);
 /// Recordings that are received and decoded at once: each may take 10 MiB, and 4 more as sound.
 const FORMS: usize = 8;
 /// Offers a second from everybody together (L3).

@@ -14,7 +14,7 @@ pub(super) fn healthz() -> Json<Value> {
     Json(json!({"ok": true}))
 }
 
-/// 503 while the server is stopping, and why. A full server is ready: it answers `/offer` with 503 by itself.
+/// 503 while the server is stopping, and why; and what else somebody should look into. A full server is ready: it answers `/offer` with 503 by itself.
 #[handler]
 pub(super) fn readyz(Data(app): Data<&Arc<App>>) -> Response {
     let registry = &app.shared.registry;
@@ -26,7 +26,11 @@ pub(super) fn readyz(Data(app): Data<&Arc<App>>) -> Response {
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let broken: Vec<_> = app.catalogue.broken().map(|(id, _)| id).collect();
-    let body = json!({"ready": ready, "reasons": reasons, "sessions": taken, "max": max, "broken_avatars": broken});
+    let warnings = Vec::from_iter(app.shared.minds.chat.warning());
+    let body = json!({
+        "ready": ready, "reasons": reasons, "warnings": warnings,
+        "sessions": taken, "max": max, "broken_avatars": broken,
+    });
     Json(body).with_status(status).into_response()
 }
 

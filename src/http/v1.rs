@@ -17,6 +17,7 @@ use super::ops::require_admin;
 use super::{App, Failure};
 use crate::render::Gesture;
 use crate::session::{Session, State};
+use crate::tts::Timbre;
 
 /// How long a relay's credentials last: the page asks anew for each connection.
 const TURN_TTL: Duration = Duration::from_mins(10);
@@ -44,6 +45,17 @@ struct AvatarEntry {
     thumbnail: String,
     /// The rest picture, to show before the stream is there.
     poster: String,
+}
+
+/// Somebody as whom an avatar can speak.
+#[derive(Object)]
+struct VoiceEntry {
+    /// For `{"type":"voice"}`.
+    id: String,
+    /// For people.
+    name: String,
+    /// The language that it is made for (BCP 47).
+    language: String,
 }
 
 /// A live conversation.
@@ -116,6 +128,13 @@ impl Api {
     #[oai(path = "/avatars/:id/poster", method = "get")]
     async fn poster(&self, id: Path<String>) -> poem::Result<Response<Binary<Vec<u8>>>> {
         self.picture(&id, |pack| pack.poster())
+    }
+
+    /// The voices to choose from; none where the configuration names a service on the network.
+    #[oai(path = "/voices", method = "get")]
+    async fn voices(&self) -> Json<Vec<VoiceEntry>> {
+        let entry = |Timbre { id, name, language }| VoiceEntry { id, name, language: language.into() };
+        Json(self.app.shared.minds.voice.timbres().into_iter().map(entry).collect())
     }
 
     /// STUN and TURN servers for the page, with credentials that last ten minutes.

@@ -27,20 +27,22 @@ pub struct Config {
     #[garde(inner(range(min = 1, max = 1_000_000)))]
     pub max_tokens: Option<u32>,
     #[garde(skip)]
+    pub starts_in_thought: bool,
+    #[garde(skip)]
     pub extra: BTreeMap<String, Value>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let openai::Config { api_key, temperature, max_tokens, extra, .. } = openai::Config::default();
+        let openai::Config { api_key, temperature, max_tokens, starts_in_thought, extra, .. } = openai::Config::default();
         let base_url = "https://dashscope.aliyuncs.com/compatible-mode/v1".to_owned();
-        Self { api_key, base_url, model: "qwen-plus".to_owned(), temperature, max_tokens, extra }
+        Self { api_key, base_url, model: "qwen-plus".to_owned(), temperature, max_tokens, starts_in_thought, extra }
     }
 }
 
 impl From<Config> for openai::Config {
     fn from(config: Config) -> Self {
-        let Config { api_key, base_url, model, temperature, max_tokens, extra } = config;
-        Self { api_key, base_url, model, temperature, max_tokens, extra }
+        let Config { api_key, base_url, model, temperature, max_tokens, starts_in_thought, extra } = config;
+        Self { api_key, base_url, model, temperature, max_tokens, starts_in_thought, extra }
     }
 }

@@ -58,6 +58,13 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// What the person said, if it was they who said it.
+    pub fn said_by_user(&self) -> Option<&str> {
+        if let Self::User(text) = self { Some(text) } else { None }
+    }
+}
+
 /// A tool that the model wants used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -93,6 +100,11 @@ pub enum Delta {
 pub trait ChatModel: Send + Sync {
     /// The answer to `prompt`, as it is written. Dropping the stream cancels it.
     fn reply(&self, prompt: Prompt) -> BoxStream<'static, Result<Delta, Error>>;
+
+    /// What whoever runs the server should look into, while there is something.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 }
 
 /// `llm:` in the configuration.
@@ -170,7 +182,9 @@ pub enum Provider {
 pub fn build(config: &Config) -> Result<Arc<dyn ChatModel>, Error> {
     Ok(match config.provider {
         Provider::Local => Arc::new(Local::new(&config.local)),
-        Provider::OpenAi => Arc::new(OpenAi::new(&config.openai, openai::KEY, config.timeouts)?),
-        Provider::DashScope => Arc::new(OpenAi::new(&config.dashscope.clone().into(), dashscope::KEY, config.timeouts)?),
+        Provider::OpenAi => Arc::new(OpenAi::new(&config.openai, ("openai", openai::KEY), config.timeouts)?),
+        Provider::DashScope => {
+            Arc::new(OpenAi::new(&config.dashscope.clone().into(), ("dashscope", dashscope::KEY), config.timeouts)?)
+        }
     })
 }

@@ -5,7 +5,8 @@
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
 
-/// One per answer.
+/// One per answer. Some templates open the first thought themselves, so that only its end is in the text: it is then no
+/// longer to be told from an answer, unless whoever runs the server says so.
 #[derive(Debug, Default)]
 pub(super) struct ThinkFilter {
     /// Text that may be the beginning of a tag.
@@ -16,6 +17,11 @@ pub(super) struct ThinkFilter {
 }
 
 impl ThinkFilter {
+    /// For an answer that begins with a thought, or does not.
+    pub(super) fn new(thinking: bool) -> Self {
+        Self { thinking, ..Self::default() }
+    }
+
     /// What of the text so far can be said by now.
     pub(super) fn push(&mut self, delta: &str) -> String {
         self.held.push_str(delta);
@@ -79,6 +85,13 @@ mod tests {
         assert_eq!(said(&["One. <think>x</think>Two."]), "One. Two.");
         assert_eq!(said(&["<think>never closed"]), "");
         assert_eq!(said(&["</think>Two."]), "Two.", "its opening is in the model's template");
+    }
+
+    #[test]
+    fn a_thought_whose_opening_is_in_the_template_is_not_said_where_that_is_known() {
+        let mut filter = ThinkFilter::new(true);
+        let said = ["Hm, ", "two.</thi", "nk>\n", "Two. <think>", "Really?</think>Yes."].map(|delta| filter.push(delta));
+        assert_eq!(said.concat() + &filter.finish(), "Two. Yes.");
     }
 
     #[test]

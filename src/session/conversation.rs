@@ -34,6 +34,11 @@ pub(super) enum Command {
         done: oneshot::Sender<()>,
     },
     Hear(Hearing),
+    /// Speak as this one from the next answer on. False if there is none.
+    Speak {
+        id: String,
+        done: oneshot::Sender<bool>,
+    },
     /// End the session once this turn has been heard; void if it is interrupted.
     HangUp {
         turn: TurnId,
@@ -199,6 +204,13 @@ impl Conversation {
                 }
             }
             Command::Hear(hearing) => self.hear(hearing),
+            Command::Speak { id, done } => {
+                let voice = self.minds.voice.with_timbre(&id);
+                let _ = done.send(voice.is_some());
+                if let Some(voice) = voice {
+                    self.minds.voice = voice;
+                }
+            }
             Command::Say(saying) => {
                 if saying.interrupt {
                     self.listening = false;

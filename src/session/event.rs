@@ -72,6 +72,9 @@ pub enum Event {
         viewer: String,
         /// Who is seen.
         avatar: String,
+        /// Who speaks, if somebody was chosen; absent otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        voice: Option<String>,
         /// What the avatar is doing.
         state: State,
         /// The conversation so far, its latest lines.
@@ -114,6 +117,11 @@ pub enum Event {
     /// Another avatar is seen.
     Avatar {
         /// Who.
+        id: String,
+    },
+    /// Another voice speaks from the next answer on.
+    Voice {
+        /// Whose.
         id: String,
     },
     /// The session ends for everybody; nothing follows.
@@ -175,6 +183,11 @@ pub enum Request {
     /// Show another avatar.
     Avatar {
         /// Who.
+        id: String,
+    },
+    /// Speak with another voice.
+    Voice {
+        /// Whose.
         id: String,
     },
     /// Make a gesture.

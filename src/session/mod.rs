@@ -123,6 +123,8 @@ pub struct Session {
 #[derive(Default)]
 struct Inner {
     avatar: String,
+    /// Who speaks, if somebody was chosen.
+    voice: Option<String>,
     state: State,
     lines: VecDeque<Line>,
     peers: HashMap<Uuid, Arc<rtc::Peer>>,
@@ -202,6 +204,18 @@ impl Session {
         Ok(())
     }
 
+    /// Has the avatar speak as somebody else from its next answer on. False if there is nobody of that id.
+    pub async fn speak_as(&self, id: String) -> Result<bool, Busy> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Speak { id: id.clone(), done }).await.map_err(|_| Busy::Ending)?;
+        let known = answer.await.map_err(|_| Busy::Ending)?;
+        if known {
+            self.lock().voice = Some(id.clone());
+            self.notify(Event::Voice { id }, None);
+        }
+        Ok(known)
+    }
+
     /// Has the avatar make a gesture, whatever else it does.
     pub fn act(&self, gesture: Gesture) -> Result<(), Busy> {
         if self.player.gesture(gesture) { Ok(()) } else { Err(Busy::Full) }
@@ -226,6 +240,11 @@ impl Session {
     /// Who is seen.
     pub fn avatar(&self) -> String {
         self.lock().avatar.clone()
+    }
+
+    /// Who speaks, if somebody was chosen.
+    pub fn voice(&self) -> Option<String> {
+        self.lock().voice.clone()
     }
 
     /// What the avatar is doing.

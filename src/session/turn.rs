@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Speaker, fallback};
+use super::Speaker;
+use super::fallback::Line;
 use crate::llm::{self, Call, ChatModel, Delta, Message, Prompt, Tool, Toolbox};
 use crate::media::{AudioFrame, SAMPLES_PER_FRAME, Speech, Word};
 use crate::metrics;
@@ -33,6 +34,17 @@ pub enum Utterance {
     Chat(Chat),
     /// This sound, 16 kHz mono. It has no caption, and the face listens to it.
     Recording(Vec<i16>),
+}
+
+impl Utterance {
+    /// The words that it comes from.
+    fn asked(&self) -> &str {
+        match self {
+            Self::Echo(text) => text,
+            Self::Chat(chat) => chat.messages.iter().rev().find_map(Message::said_by_user).unwrap_or_default(),
+            Self::Recording(_) => "",
+        }
+    }
 }
 
 /// What is to be answered.
@@ -90,6 +102,7 @@ impl TurnError {
 /// Says `utterance`. Returns when all of it is queued, which is up to 2 s before all of it is heard. Whatever
 /// happens, the turn's [`Item::End`] is queued; after a failure a recorded line that says so comes before it.
 pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> Result<(), TurnError> {
+    let apology = Line::for_language_of(utterance.asked());
     let (voiced, said) = say(&speaker, utterance, minds).await;
     let apologises = match &said {
         Err(TurnError::Chat(_)) => true,
@@ -99,10 +112,11 @@ pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> R
     };
     if apologises {
         metrics::fallback_spoken();
-        let line = stream::once(async { Ok(fallback::speech()) });
+        let speech = Ok(apology.speech());
+        let line = stream::once(async { speech });
         // Where the voice failed, the answer itself has been written.
-        let written = if let Err(TurnError::Chat(_)) = said { fallback::TEXT } else { "" };
-        let _ = speak(&speaker, fallback::TEXT, written, line.boxed(), None).await;
+        let written = if let Err(TurnError::Chat(_)) = said { apology.text } else { "" };
+        let _ = speak(&speaker, apology.text, written, line.boxed(), None).await;
     }
     speaker.say(Item::End).await;
     said

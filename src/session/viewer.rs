@@ -207,6 +207,7 @@ impl Viewer {
                 session: self.session.id().to_string(),
                 viewer: self.id.to_string(),
                 avatar: self.session.avatar(),
+                voice: self.session.voice(),
                 state: self.session.state(),
                 history: history.clone(),
             };
@@ -221,7 +222,7 @@ impl Viewer {
         let request: Request = serde_json::from_str(text).map_err(|_| {
             Event::error(
                 "bad_message",
-                "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"mic\"|\"avatar\"|\"action\"|\"audio\",…}",
+                "not a message of this channel: {\"type\":\"chat\"|\"echo\"|\"interrupt\"|\"mic\"|\"avatar\"|\"voice\"|\"action\"|\"audio\",…}",
             )
         })?;
         let busy = |busy: Busy| Event::error("busy", busy.to_string());
@@ -236,6 +237,11 @@ impl Viewer {
             Request::Avatar { id } => {
                 let avatar = self.catalogue.get(&id).map_err(|e| Event::error(e.code(), e.to_string()))?;
                 self.session.show(&avatar).map_err(busy)
+            }
+            Request::Voice { id } => {
+                let known = self.session.speak_as(id).await.map_err(busy)?;
+                let unknown = || Event::error("unknown_voice", "there is no voice of that id: GET /v1/voices lists them");
+                known.then_some(()).ok_or_else(unknown)
             }
             Request::Action { name } => {
                 let gesture = Gesture::named(&name)

@@ -11,13 +11,21 @@ use tokio::sync::OnceCell;
 use tracing::warn;
 
 use super::mandarin::is_han;
-use super::{Error, Hibari, Kokoro, TextToSpeech, kokoro};
+use super::{Error, Hibari, Kokoro, TextToSpeech, Timbre, kokoro};
 use crate::media::Speech;
 
+/// What English is spoken by unless somebody else is asked for.
+const HIBARI: &str = "hibari";
+
 /// Both embedded voices.
+#[derive(Clone)]
 pub(super) struct Auto {
     english: Arc<Hibari>,
     chinese: Arc<Chinese>,
+    /// Who of Kokoro's speaks English; absent: hibari does.
+    english_as: Option<String>,
+    /// Who speaks Chinese; absent: the one of the configuration.
+    chinese_as: Option<String>,
 }
 
 /// Kokoro, as soon as it is needed.
@@ -33,15 +41,18 @@ impl Auto {
         if !kokoro::is_installed(&models_dir) {
             warn!("no voice for Chinese is installed: run `visavis models fetch`, or set tts.provider to hibari");
         }
-        Self { english: Arc::new(english), chinese: Arc::new(Chinese { models_dir, config, voice: OnceCell::new() }) }
+        let chinese = Arc::new(Chinese { models_dir, config, voice: OnceCell::new() });
+        Self { english: Arc::new(english), chinese, english_as: None, chinese_as: None }
     }
 }
 
 impl TextToSpeech for Auto {
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>> {
-        if !clause.chars().any(is_han) {
+        let is_chinese = clause.chars().any(is_han);
+        if !is_chinese && self.english_as.is_none() {
             return self.english.speak(clause);
         }
+        let timbre = if is_chinese { self.chinese_as.clone() } else { self.english_as.clone() };
         let (chinese, english) = (self.chinese.clone(), self.english.clone());
         let speech = async move {
             let load = || async {
@@ -49,8 +60,28 @@ impl TextToSpeech for Auto {
                 let load = tokio::task::spawn_blocking(move || Kokoro::load(&dir, &config, &english));
                 load.await.map_err(|_| Error::Panicked)?
             };
-            Ok::<_, Error>(chinese.voice.get_or_try_init(load).await?.speak(clause))
+            let voice = chinese.voice.get_or_try_init(load).await?;
+            Ok::<_, Error>(match timbre {
+                Some(timbre) => voice.named(&timbre).speak(clause),
+                None => voice.speak(clause),
+            })
         };
         stream::once(speech).try_flatten().boxed()
+    }
+
+    fn timbres(&self) -> Vec<Timbre> {
+        let hibari = Timbre { id: HIBARI.into(), name: "Hibari".into(), language: "en-US" };
+        std::iter::once(hibari).chain(kokoro::timbres(&self.chinese.models_dir)).collect()
+    }
+
+    /// Of the language that `id` is made for; the other language is spoken as before.
+    fn with_timbre(&self, id: &str) -> Option<Arc<dyn TextToSpeech>> {
+        let timbre = self.timbres().into_iter().find(|timbre| timbre.id == id)?;
+        let mut chosen = self.clone();
+        match timbre.language {
+            "zh-CN" => chosen.chinese_as = Some(timbre.id),
+            _ => chosen.english_as = Some(timbre.id).filter(|id| id != HIBARI),
+        }
+        Some(Arc::new(chosen))
     }
 }

@@ -99,6 +99,7 @@ impl Link {
         loop {
             let (error, heard) = match self.attempt(clause, timeouts, out).await {
                 Ok(()) => {
+                    metrics::provider_asked("tts", self.name, "ok");
                     *self.rest() = None;
                     return Ok(());
                 }
@@ -106,6 +107,7 @@ impl Link {
             };
             let why = error.fault().map_or("other", Fault::name);
             metrics::voice_failed(self.name, why);
+            metrics::provider_asked("tts", self.name, why);
             let asked = error.fault().and_then(Fault::retry_after).unwrap_or_default();
             let wait = waits.next().map(|wait| (*wait).max(asked));
             if let Some(wait) = wait.filter(|wait| !heard && error.is_retryable() && *wait <= LONGEST_BACKOFF) {
@@ -143,6 +145,9 @@ impl Link {
                     return Ok(());
                 }
                 Ok(Some(Ok(piece))) => {
+                    if samples == 0 {
+                        metrics::provider_first_byte("tts", self.name, waited);
+                    }
                     samples += piece.pcm.len();
                     if samples as f64 / f64::from(AUDIO_RATE_HZ) > LONGEST_SPEECH.as_secs_f64() {
                         break self.fault(Fault::TooLong(LONGEST_SPEECH));

@@ -48,6 +48,27 @@ pub trait TextToSpeech: Send + Sync {
     /// Speaks `clause`. Pieces come in order; dropping the stream cancels the work. A clause with
     /// nothing to say (punctuation, emoji) is an empty stream.
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>>;
+
+    /// As whom it can speak; empty where there is nothing to choose.
+    fn timbres(&self) -> Vec<Timbre> {
+        Vec::new()
+    }
+
+    /// The same voice, speaking as the one of [`TextToSpeech::timbres`] that is called `id`.
+    fn with_timbre(&self, _id: &str) -> Option<Arc<dyn TextToSpeech>> {
+        None
+    }
+}
+
+/// Somebody as whom a voice can speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timbre {
+    /// Unique.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// BCP 47: the language that they are made for.
+    pub language: &'static str,
 }
 
 /// Why a voice did not speak.

@@ -132,6 +132,8 @@ export default {
   'menu.talk_hold': 'Hold to talk',
   'menu.device': 'Device',
   'menu.device_standard': 'As the browser chooses',
+  'menu.voice': 'Voice',
+  'menu.voice_standard': 'As the server chooses',
   'menu.recording': 'Say a recording',
   'menu.session': 'This conversation',
   'menu.session_help': 'Whoever opens the link joins as one more viewer.',

@@ -132,6 +132,8 @@ export default {
   'menu.talk_hold': '按住说话',
   'menu.device': '设备',
   'menu.device_standard': '由浏览器选择',
+  'menu.voice': '声音',
+  'menu.voice_standard': '由服务器选择',
   'menu.recording': '播放录音',
   'menu.session': '当前对话',
   'menu.session_help': '打开此链接的人会作为观众加入。',

@@ -79,6 +79,12 @@ export async function avatars() {
   return Array.isArray(list) ? list : [];
 }
 
+/** The voices to choose from; an empty list when there is nothing to choose. */
+export async function voices() {
+  const list = await request('v1/voices').catch(() => []);
+  return Array.isArray(list) ? list : [];
+}
+
 /** The RTCIceServer list. No answer means none: the server's own candidates need no help. */
 export async function iceServers() {
   const list = await request('v1/ice-servers').catch(() => []);

@@ -1,7 +1,7 @@
 // The conversation's wire: JSON messages on the `visavis` DataChannel.
 //
 // In: what to say up; the channel of each new peer connection. Out: one event per message from the
-// server, named by its `type` (hello, state, transcript, turn, caption, avatar, stats, error), its
+// server, named by its `type` (hello, state, transcript, turn, caption, avatar, voice, bye, stats, error), its
 // detail the message itself; `undelivered {text, code}` when words could not be brought to the server,
 // `posted {text}` when they went another way.
 // While a connection is being made, words wait; when there is one without a channel they go by HTTP.
@@ -66,6 +66,11 @@ export class Channel extends EventTarget {
   switchAvatar(id) {
     if (this.open) this.#send({ type: 'avatar', id });
     return this.open;
+  }
+
+  /** Asks for another voice, from the next answer on. */
+  speakAs(id) {
+    if (this.open) this.#send({ type: 'voice', id });
   }
 
   #attach({ channel }) {

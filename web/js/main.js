@@ -132,6 +132,7 @@ for (const starter of document.querySelectorAll('.welcome button')) {
 channel.addEventListener('hello', ({ detail }) => {
   log.history(detail.history ?? []);
   showAvatar(detail.avatar);
+  menu.voice = detail.voice ?? '';
   if (microphone.on) channel.microphone(microphone.status);
   enterState(detail.state ?? 'idle');
 });
@@ -164,6 +165,9 @@ channel.addEventListener('caption', ({ detail }) => {
   log.clause(detail.turn, detail.text);
 });
 channel.addEventListener('avatar', ({ detail }) => showAvatar(detail.id));
+channel.addEventListener('voice', ({ detail }) => {
+  menu.voice = detail.id;
+});
 channel.addEventListener('bye', ({ detail: { reason } }) => connection.bye(reason));
 channel.addEventListener('stats', ({ detail }) => {
   stats.server = detail;
@@ -309,6 +313,7 @@ menu.addEventListener('open', async () => menu.showDevices(await Microphone.devi
 menu.addEventListener('talk', ({ detail }) => {
   microphone.holdToTalk = detail.hold;
 });
+menu.addEventListener('voice', ({ detail }) => channel.speakAs(detail.id));
 menu.addEventListener('device', ({ detail }) => microphone.choose(detail.id));
 
 picker.addEventListener('pick', ({ detail: { id } }) => {
@@ -373,6 +378,9 @@ listen(
 api.avatars().then((list) => {
   picker.avatars = list;
   showAvatar(picker.current || connection.avatar);
+});
+api.voices().then((list) => {
+  menu.voices = list;
 });
 connection.start();
 if (matchMedia('(hover: hover)').matches) composer.focus();

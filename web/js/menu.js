@@ -1,6 +1,6 @@
 // The menu: language, size of captions, the microphone, this conversation and others, the keys.
 //
-// In: the session's id, the devices. Out: `join {id}`, `copy` (the link), `talk {hold}`, `device {id}`; the
+// In: the session's id, the devices, the voices. Out: `join {id}`, `copy` (the link), `talk {hold}`, `device {id}`, `voice {id}`; the
 // language and the size of captions take effect here.
 
 import { sheet } from './dialogs.js';
@@ -32,6 +32,8 @@ export class Menu extends EventTarget {
     this.#radios('talk', choices.read('talk') || 'open', (talk) => this.#emit('talk', { hold: talk === 'hold' }));
     const device = dialog.querySelector('[name=device]');
     device.addEventListener('change', () => this.#emit('device', { id: device.value }));
+    const voice = dialog.querySelector('[name=voice]');
+    voice.addEventListener('change', () => voice.value && this.#emit('voice', { id: voice.value }));
     const keys = dialog.querySelector('[name=keys]');
     keys.checked = choices.read('keys') !== 'off';
     keys.addEventListener('change', () => choices.write('keys', keys.checked ? 'on' : 'off'));
@@ -58,6 +60,24 @@ export class Menu extends EventTarget {
     const options = devices.filter(({ label }) => label).map(({ deviceId, label }) => new Option(label, deviceId));
     select.replaceChildren(standard, ...options);
     select.value = options.some(({ value }) => value === chosen) ? chosen : '';
+  }
+
+  /** The voices to choose from: `{id, name, language}`. */
+  set voices(list) {
+    const names = new Intl.DisplayNames(lang(), { type: 'language' });
+    const select = this.#dialog.querySelector('[name=voice]');
+    for (const language of new Set(list.map((voice) => voice.language))) {
+      const group = document.createElement('optgroup');
+      group.label = names.of(language);
+      group.append(...list.filter((voice) => voice.language === language).map(({ id, name }) => new Option(name, id)));
+      select.append(group);
+    }
+    this.#dialog.querySelector('#voices').hidden = list.length < 2;
+  }
+
+  /** Who speaks now. */
+  set voice(id) {
+    this.#dialog.querySelector('[name=voice]').value = id;
   }
 
   /** The single keys may be switched off (WCAG 2.1.4). */

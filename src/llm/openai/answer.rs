@@ -33,13 +33,14 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Reads until something of the answer is there. A server that does not stream is waited for.
-    pub(super) async fn open(response: Response) -> Result<Self, Error> {
+    /// `in_thought` says that the text begins with a thought.
+    pub(super) async fn open(response: Response, in_thought: bool) -> Result<Self, Error> {
+        let mut reader = Reader { think: ThinkFilter::new(in_thought), ..Reader::default() };
         if !web::is_event_stream(&response) {
             let (body, all) = web::body(response, MAX_WHOLE_BYTES).await.map_err(|e| lost(&e).retryable(None))?;
             if !all {
                 return Err(broken("too long"));
             }
-            let mut reader = Reader::default();
             let mut ready = reader.chunk(&body)?;
             if !reader.begun {
                 return Err(broken("not a completion"));
@@ -47,11 +48,8 @@ impl Answer {
             ready.extend(reader.finish()?);
             return Ok(Self { events: stream::empty().boxed(), reader: None, ready });
         }
-        let mut answer = Self {
-            events: events(response.bytes_stream(), MAX_EVENT_BYTES).boxed(),
-            reader: Some(Reader::default()),
-            ready: vec![],
-        };
+        let mut answer =
+            Self { events: events(response.bytes_stream(), MAX_EVENT_BYTES).boxed(), reader: Some(reader), ready: vec![] };
         // The first event is often only a role, yet it shows that the server is at work.
         answer.read().await?;
         Ok(answer)

@@ -20,8 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::warn;
 
 use super::{ChatModel, Delta, Error, Fault, Prompt, web};
+use crate::metrics;
 use crate::values::{Secret, seconds};
 use answer::Answer;
 use breaker::Breaker;
@@ -57,6 +59,9 @@ pub struct Config {
     /// Of one answer; null: not sent.
     #[garde(inner(range(min = 1, max = 1_000_000)))]
     pub max_tokens: Option<u32>,
+    /// Its text begins with a thought that only `</think>` ends.
+    #[garde(skip)]
+    pub starts_in_thought: bool,
     /// Whatever else the server understands, as it is sent.
     #[garde(skip)]
     pub extra: BTreeMap<String, Value>,
@@ -70,6 +75,7 @@ impl Default for Config {
             model: "gpt-4o-mini".into(),
             temperature: Some(0.7),
             max_tokens: Some(1_000),
+            starts_in_thought: false,
             extra: BTreeMap::new(),
         }
     }
@@ -122,6 +128,10 @@ pub struct OpenAi {
     url: Url,
     config: Arc<Config>,
     key: Key,
+    /// As metrics call the provider.
+    name: &'static str,
+    /// Where the key is looked for.
+    variable: &'static str,
     timeouts: Timeouts,
     permits: Arc<Semaphore>,
     /// Held for a look or a count.
@@ -135,14 +145,12 @@ enum Key {
     /// A server on this machine, or one without TLS, as those in one's own network are.
     None,
     /// Every request would be refused.
-    Missing {
-        variable: &'static str,
-    },
+    Missing,
 }
 
 impl OpenAi {
-    /// Over `config`. `variable` is what a missing key is asked for by.
-    pub fn new(config: &Config, variable: &'static str, timeouts: Timeouts) -> Result<Self, Error> {
+    /// Over `config`. What a provider is called in metrics, and where its key is looked for.
+    pub fn new(config: &Config, (name, variable): (&'static str, &'static str), timeouts: Timeouts) -> Result<Self, Error> {
         let url = format!("{}/chat/completions", config.base_url.trim_end_matches('/'));
         let url = Url::parse(&url).map_err(|error| Error::new(Fault::NotFound).because(&error.to_string()))?;
         let http = web::client(&url, timeouts.connect)
@@ -154,18 +162,34 @@ impl OpenAi {
                 Key::Bearer(bearer)
             }
             None if url.scheme() == "http" || web::is_loopback(&url) => Key::None,
-            None | Some(Err(_)) => Key::Missing { variable },
+            None | Some(Err(_)) => Key::Missing,
         };
         let permits = Arc::new(Semaphore::new(CONCURRENT));
-        Ok(Self { http, url, config: Arc::new(config.clone()), key, timeouts, permits, breaker: Arc::default() })
+        let (config, breaker) = (Arc::new(config.clone()), Arc::default());
+        Ok(Self { http, url, config, key, name, variable, timeouts, permits, breaker })
+    }
+
+    /// Begins an answer, and counts how that went.
+    async fn begin(self, prompt: Prompt) -> Result<BoxStream<'static, Result<Delta, Error>>, Error> {
+        let (name, began) = (self.name, Instant::now());
+        let begun = self.ask(prompt).await;
+        metrics::provider_asked("llm", name, begun.as_ref().map_or_else(Error::code, |_| "ok"));
+        if begun.is_ok() {
+            metrics::provider_first_byte("llm", name, began.elapsed());
+        }
+        begun
     }
 
     /// Asks until an answer begins, within the time for its first token.
-    async fn begin(self, prompt: Prompt) -> Result<BoxStream<'static, Result<Delta, Error>>, Error> {
+    async fn ask(self, prompt: Prompt) -> Result<BoxStream<'static, Result<Delta, Error>>, Error> {
         let headers = self.headers()?;
         let began = Instant::now();
-        if self.breaker().is_open(began) {
-            return Err(Error::new(Fault::Unavailable).because("it failed too often and is left alone for 15 s"));
+        {
+            let breaker = self.breaker();
+            if breaker.is_open(began) {
+                let fault = breaker.fault().filter(|fault| *fault == Fault::Unauthorized).unwrap_or(Fault::Unavailable);
+                return Err(Error::new(fault).because("it failed too often and is left alone for 15 s"));
+            }
         }
         let last = began + self.timeouts.total;
         let first = last.min(began + self.timeouts.first_token);
@@ -186,8 +210,14 @@ impl OpenAi {
         let opened = opened.await.unwrap_or_else(|_| Err(Fault::TimedOut.into()));
         match &opened {
             Ok(_) => self.breaker().succeeded(),
-            Err(Error { fault: Fault::Unavailable | Fault::TimedOut | Fault::Broken, .. }) => {
-                self.breaker().failed(Instant::now());
+            Err(Error { fault, .. })
+                if matches!(fault, Fault::Unauthorized | Fault::Unavailable | Fault::TimedOut | Fault::Broken) =>
+            {
+                let mut breaker = self.breaker();
+                if *fault == Fault::Unauthorized && breaker.fault() != Some(*fault) {
+                    warn!(key = self.variable, "the provider of the language model refuses this key");
+                }
+                breaker.failed(Instant::now(), *fault);
             }
             Err(_) => {}
         }
@@ -210,7 +240,7 @@ impl OpenAi {
         match &self.key {
             Key::Bearer(bearer) => headers.insert(AUTHORIZATION, bearer.clone()),
             Key::None => None,
-            Key::Missing { variable } => return Err(Fault::NoKey { variable }.into()),
+            Key::Missing => return Err(Fault::NoKey { variable: self.variable }.into()),
         };
         Ok(headers)
     }
@@ -219,13 +249,26 @@ impl OpenAi {
     async fn attempt(&self, headers: &HeaderMap, body: &Value) -> Result<Answer, Error> {
         let request = self.http.post(self.url.clone()).headers(headers.clone()).json(body);
         let response = request.send().await.map_err(|error| lost(&error).retryable(None))?;
-        if response.status().is_success() { Answer::open(response).await } else { Err(refusal(response).await) }
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        Answer::open(response, self.config.starts_in_thought).await
     }
 }
 
 impl ChatModel for OpenAi {
     fn reply(&self, prompt: Prompt) -> BoxStream<'static, Result<Delta, Error>> {
         stream::once(self.clone().begin(prompt)).try_flatten().boxed()
+    }
+
+    fn warning(&self) -> Option<String> {
+        let variable = self.variable;
+        match (&self.key, self.breaker().fault()) {
+            (Key::Missing, _) => Some(format!("there is no key for the language model: set {variable}")),
+            (_, Some(Fault::Unauthorized)) => Some(format!("the provider of the language model refuses {variable}")),
+            (_, Some(_)) => Some("the provider of the language model fails".to_owned()),
+            _ => None,
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 //! one run at a time. `models/README.md` describes the files, `docs/design/voices.md` the figures.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::embedded::{self, Voice as _};
 use super::mandarin::Mandarin;
 use super::timing::{self, SpokenWord};
-use super::{Error, Hibari, TextToSpeech};
+use super::{Error, Hibari, TextToSpeech, Timbre};
 use crate::media::Speech;
 use crate::models;
 use engine::Engine;
@@ -58,15 +58,23 @@ impl Kokoro {
         for model in MODELS {
             models::verify_model(models_dir, model)?;
         }
-        let voice = Voice {
+        let network = Network {
             mandarin: Mandarin::load(&models_dir.join("pypinyin"), english.phonemizer())?,
-            styles: styles(models_dir, &config.voice)?,
+            styles: Mutex::default(),
+            models_dir: models_dir.into(),
             ids: embedded::vocabulary(&models_dir.join("hibari/vocab.json"))?,
             engine: Engine::load(&models_dir.join("onnxruntime/libonnxruntime.so"), &models_dir.join("kokoro/kokoro.onnx"))?,
         };
+        let voice = Voice { network: Arc::new(network), timbre: config.voice.clone() };
         voice.say(&voice.words("好。"))?;
         // A run has the network for itself, so a second one would only hold a thread.
         Ok(Self { voice: Arc::new(voice), turns: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// The same network, speaking as one of [`voices`]. Its styles are read when it first speaks.
+    pub(super) fn named(&self, timbre: &str) -> Self {
+        let voice = Voice { network: Arc::clone(&self.voice.network), timbre: timbre.to_owned() };
+        Self { voice: Arc::new(voice), turns: Arc::clone(&self.turns) }
     }
 
     /// Speaks `clause` on this thread, all of it.
@@ -78,6 +86,35 @@ impl Kokoro {
 impl TextToSpeech for Kokoro {
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>> {
         embedded::speak(self.voice.clone(), self.turns.clone(), &clause)
+    }
+
+    fn timbres(&self) -> Vec<Timbre> {
+        timbres(&self.voice.network.models_dir)
+    }
+
+    fn with_timbre(&self, id: &str) -> Option<Arc<dyn TextToSpeech>> {
+        let known = self.timbres().iter().any(|timbre| timbre.id == id);
+        known.then(|| Arc::new(self.named(id)) as Arc<dyn TextToSpeech>)
+    }
+}
+
+/// As whom it can speak: the voices that are installed.
+pub(super) fn timbres(models_dir: &Path) -> Vec<Timbre> {
+    let timbre = |id: String| {
+        let language = language(&id);
+        let name = id.split_once('_').map_or(id.as_str(), |(_, name)| name);
+        let name = name[..1].to_uppercase() + &name[1..];
+        Timbre { id, name, language }
+    };
+    voices(models_dir).into_iter().filter(|id| id.is_ascii() && id.len() > 3).map(timbre).collect()
+}
+
+/// What the first letter of a voice's name stands for.
+fn language(id: &str) -> &'static str {
+    match id.as_bytes().first() {
+        Some(b'z') => "zh-CN",
+        Some(b'b') => "en-GB",
+        _ => "en-US",
     }
 }
 
@@ -106,13 +143,31 @@ fn styles(models_dir: &Path, name: &str) -> Result<Vec<f32>, Error> {
     Ok(bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect())
 }
 
-/// The models of a voice.
-struct Voice {
+/// The models of all voices.
+struct Network {
     mandarin: Mandarin,
     engine: Engine,
-    /// f32 `[510, 256]`.
-    styles: Vec<f32>,
+    models_dir: PathBuf,
+    /// f32 `[510, 256]` of each voice that has spoken, half a megabyte each. Held for a look.
+    styles: Mutex<HashMap<String, Arc<[f32]>>>,
     ids: HashMap<char, i32>,
+}
+
+impl Network {
+    fn styles_of(&self, timbre: &str) -> Result<Arc<[f32]>, Error> {
+        let kept = || self.styles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(styles) = kept().get(timbre) {
+            return Ok(Arc::clone(styles));
+        }
+        let read: Arc<[f32]> = styles(&self.models_dir, timbre)?.into();
+        Ok(Arc::clone(kept().entry(timbre.to_owned()).or_insert(read)))
+    }
+}
+
+/// One of those that speak through it.
+struct Voice {
+    network: Arc<Network>,
+    timbre: String,
 }
 
 impl embedded::Voice for Voice {
@@ -120,13 +175,15 @@ impl embedded::Voice for Voice {
     const LONGEST_RUN: usize = 200;
 
     fn words(&self, text: &str) -> Vec<SpokenWord> {
-        self.mandarin.words(text)
+        self.network.mandarin.words(text)
     }
 
     fn say(&self, words: &[SpokenWord]) -> Result<Option<Speech>, Error> {
-        let Some((tokens, ids)) = embedded::tokens(words, &self.ids, Self::LONGEST_RUN) else { return Ok(None) };
-        let style = self.styles.chunks_exact(STYLE).nth(tokens.len()).expect("a voice has 510 rows, by its hash");
-        let sound = self.engine.run(&ids, style)?;
+        let network = &*self.network;
+        let Some((tokens, ids)) = embedded::tokens(words, &network.ids, Self::LONGEST_RUN) else { return Ok(None) };
+        let styles = network.styles_of(&self.timbre)?;
+        let style = styles.chunks_exact(STYLE).nth(tokens.len()).expect("a voice has 510 rows, by its hash");
+        let sound = network.engine.run(&ids, style)?;
         Ok(Some(timing::speech(words, &tokens, &sound.durations, &sound.wave, GAIN)?))
     }
 }
@@ -199,6 +256,27 @@ mod tests {
         for clause in ["", "   ", "🙂🎉", "……", "！？"] {
             assert!(VOICE.blocking_speak(clause).unwrap().is_empty(), "{clause:?}");
         }
+    }
+
+    #[test]
+    fn a_man_speaks_lower_than_a_woman() {
+        let pitch = |timbre: &str| {
+            let pcm = VOICE.named(timbre).blocking_speak("今天天气很好。").unwrap().remove(0).pcm;
+            let likeness = |lag: usize| pcm.iter().zip(&pcm[lag..]).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            // 60 to 400 Hz.
+            let lag = (40..267).max_by(|a, b| likeness(*a).total_cmp(&likeness(*b))).unwrap();
+            16_000 / lag
+        };
+        let (woman, man) = (pitch("zf_xiaobei"), pitch("zm_yunjian"));
+        assert!(man * 5 < woman * 4, "{man} Hz and {woman} Hz");
+    }
+
+    #[test]
+    fn who_speaks_can_be_chosen_among_those_that_are_installed() {
+        let timbres = VOICE.timbres();
+        let yunxi = timbres.iter().find(|timbre| timbre.id == "zm_yunxi").unwrap();
+        assert_eq!((yunxi.name.as_str(), yunxi.language), ("Yunxi", "zh-CN"));
+        assert!(VOICE.with_timbre("zm_yunxi").is_some() && VOICE.with_timbre("../zm_yunxi").is_none());
     }
 
     #[test]
