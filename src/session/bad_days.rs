@@ -12,6 +12,7 @@ use super::*;
 use crate::asr::{self, SpeechToText, Transcript};
 use crate::llm::{self, Toolbox};
 use crate::media::{AudioFrame, SAMPLES_PER_FRAME, Speech};
+use crate::rtc::{Settings, UdpMux};
 use crate::tts::{self, Hibari, TextToSpeech};
 
 /// A voice that hums for a fifth of a second.
@@ -78,14 +79,14 @@ impl Room {
         let tools = Arc::new(Toolbox::new(&config.tools).unwrap());
         let catalogue = Arc::new(Catalogue::load(&root.join("assets/avatars"), "mira").unwrap());
         let bitrate = Bitrate { min: 100_000, start: 100_000, max: 100_000 };
-        let mux = rtc::UdpMux::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mux = UdpMux::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let shared = Arc::new(Shared {
             registry: SessionRegistry::new(1),
             minds: Minds { chat: llm::build(&config).unwrap(), voice: Arc::new(Hum), tools },
             ears: None,
             history: History { system_prompt: String::new(), tokens: 1_000 },
             catalogue: Arc::clone(&catalogue),
-            rtc: rtc::Settings { mux, advertise: vec![], bitrate },
+            rtc: Settings { mux, advertise: vec![], bitrate },
             bitrate,
             tracker: TaskTracker::new(),
         });
