@@ -74,6 +74,12 @@ function tone(name, ...options) {
   return fs.readFileSync(file);
 }
 
+/** How often rendering had nothing when a slice was due, while the server runs. */
+async function gaps() {
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  return Number(/^visavis_underruns_total (\d+)/m.exec(text)?.[1] ?? 0);
+}
+
 /** Of most of a recording: over each ten rises from below zero, where it is loud. */
 function pitch(sound) {
   const rises = [];
@@ -101,7 +107,8 @@ for (const [kind, ...options] of [
     await ended();
     await sleep(500);
     const packets = await page.evaluate(() => globalThis.loud);
-    assert.ok(Math.abs(packets - 100) <= 2, `${packets} packets of 20 ms`);
+    // None is lost; where a busy machine leaves a gap, the silence after it begins with packets that are not small yet.
+    assert.ok(packets >= 98 && packets <= 102 + 2 * (await gaps()), `${packets} packets of 20 ms`);
     const hz = pitch(await heard(page));
     assert.ok(Math.abs(hz - 440) < 2, `${hz} Hz`);
     const turns = (await told()).filter((m) => m.type === 'turn').map((m) => m.event);
@@ -180,7 +187,8 @@ test('a gesture and a voice are chosen over the channel, and unknown ones are re
     ]) globalThis.channel.send(JSON.stringify(message));
   });
   await until('the answers', async () => (await told()).filter((m) => m.type === 'error').length === 2);
-  assert.deepEqual((await told()).map((m) => m.code ?? m.id), ['unknown_action', 'zm_yunxi', 'unknown_voice']);
+  const answers = (await told()).filter((m) => m.type === 'error' || m.type === 'voice').map((m) => m.code ?? m.id);
+  assert.deepEqual(answers.sort(), ['unknown_action', 'unknown_voice', 'zm_yunxi']);
   assert.equal(await page.locator('#voice').inputValue(), 'zm_yunxi');
   const act = (name) => server.post(`/v1/sessions/${session}/action`, { name });
   assert.equal((await act('smile')).ok, true);
