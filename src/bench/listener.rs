@@ -27,6 +27,7 @@ pub(super) struct Listener {
 }
 
 /// How an answer began.
+#[derive(Clone, Copy)]
 pub(super) struct FirstWords {
     /// The first packet with voice in it came.
     pub(super) voice: Instant,
@@ -126,9 +127,9 @@ fn first_word_ms(message: &str) -> Option<u64> {
 
 fn is_voiced(ear: &mut opus::Decoder, packet: &[u8]) -> anyhow::Result<bool> {
     // 120 ms is the longest packet (RFC 6716 §2.1.4).
-    let mut pcm = [0.0_f32; 5_760];
-    let len = ear.decode_float(packet, &mut pcm, false)?;
-    let energy: f32 = pcm[..len].iter().map(|sample| sample.powi(2)).sum();
+    let mut pcm = [0_i16; 5_760];
+    let len = ear.decode(packet, &mut pcm, false)?;
+    let energy: f32 = pcm[..len].iter().map(|&sample| (f32::from(sample) / 32_768.0).powi(2)).sum();
     Ok((energy / len.max(1) as f32).sqrt() > VOICED_RMS)
 }
 

@@ -159,10 +159,7 @@ impl Receiver {
                 .build()
                 .await?,
         );
-        let microphone = match wish.microphone {
-            true => Some(Microphone::plug_in(&connection).await?),
-            false => None,
-        };
+        let microphone = if wish.microphone { Some(Microphone::plug_in(&connection).await?) } else { None };
         let audio = microphone.is_none().then_some(RtpCodecKind::Audio);
         for kind in audio.into_iter().chain(wish.video.map(|_| RtpCodecKind::Video)) {
             let direction = RTCRtpTransceiverDirection::Recvonly;

@@ -86,7 +86,7 @@ impl Decoder {
         threads: usize,
         cancelled: &CancellationToken,
     ) -> Result<Decoded, WhisperError> {
-        self.hear(state, samples, threads)?;
+        hear(state, samples, threads)?;
         state.encode(0, threads)?;
         state.decode(&[self.start], 0, threads)?;
         let logits = state.get_logits()?;
@@ -127,21 +127,6 @@ impl Decoder {
         Ok(decoded)
     }
 
-    /// Computes the spectrum and tells the encoder how much of it to hear, which only the engine's own loop can do: it is
-    /// started and stopped before its first step.
-    #[expect(unsafe_code, reason = "whisper-rs has no safe callback before the encoder")]
-    fn hear(&self, state: &mut WhisperState, samples: &[f32], threads: usize) -> Result<(), WhisperError> {
-        let steps = samples.len().div_ceil(STEP) + CONTEXT_MARGIN;
-        let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
-        parameters.set_n_threads(threads as i32);
-        parameters.set_language(Some("en"));
-        parameters.set_no_context(true);
-        parameters.set_audio_ctx(steps.clamp(SHORTEST_CONTEXT, LONGEST_CONTEXT) as i32);
-        // SAFETY: the callback touches none of its arguments.
-        unsafe { parameters.set_start_encoder_callback(Some(stop)) };
-        state.full(parameters, samples)
-    }
-
     fn best(&self, logits: &[f32], may_end: bool) -> i32 {
         let may = |token: usize| self.allowed[token] && (may_end || token as i32 != self.end);
         let best = (0..logits.len().min(self.allowed.len()))
@@ -149,6 +134,21 @@ impl Decoder {
             .max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
         best.map_or(self.end, |token| token as i32)
     }
+}
+
+/// Computes the spectrum and tells the encoder how much of it to hear, which only the engine's own loop can do: it is
+/// started and stopped before its first step.
+#[expect(unsafe_code, reason = "whisper-rs has no safe callback before the encoder")]
+fn hear(state: &mut WhisperState, samples: &[f32], threads: usize) -> Result<(), WhisperError> {
+    let steps = samples.len().div_ceil(STEP) + CONTEXT_MARGIN;
+    let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
+    parameters.set_n_threads(threads as i32);
+    parameters.set_language(Some("en"));
+    parameters.set_no_context(true);
+    parameters.set_audio_ctx(steps.clamp(SHORTEST_CONTEXT, LONGEST_CONTEXT) as i32);
+    // SAFETY: the callback touches none of its arguments.
+    unsafe { parameters.set_start_encoder_callback(Some(stop)) };
+    state.full(parameters, samples)
 }
 
 #[expect(unsafe_code, reason = "the type of a C callback")]
