@@ -27,7 +27,7 @@ const python = path.join(root, 'target/python-peer/bin/python');
 const PROCESSING = { type: 'tts_start', text: '正在处理LLM响应...' };
 const SPEAKING = { type: 'tts_start', text: '开始生成语音...' };
 const COMPLETE = { type: 'tts_complete' };
-const SORRY = 'Sorry, I cannot answer right now. Please try again in a moment.';
+const SORRY = '抱歉，我现在无法回答，请稍后再试。';
 
 let mind;
 let voice;
