@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::stream::BoxStream;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 
 mod config;
 mod endpoint;
@@ -47,9 +48,9 @@ pub trait SpeechToText: Send + Sync {
     /// then one that is final; or an error, which ends the stream. Dropping the stream cancels the work.
     fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>>;
 
-    /// Whether it costs nobody anything to write down now what may turn out not to be all of an utterance.
-    fn has_time(&self) -> bool {
-        false
+    /// The same for what may turn out not to be all of an utterance. Nothing comes where that would cost somebody something.
+    fn guess(&self, _said: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>> {
+        stream::empty().boxed()
     }
 }
 

@@ -55,8 +55,10 @@ pub struct Ears {
 }
 
 impl Ears {
-    fn have_time(&self) -> bool {
-        self.recogniser.borrow().as_ref().is_some_and(|recogniser| recogniser.has_time())
+    /// Nothing comes if there is no time for it.
+    fn guess(&self, said: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
+        let recogniser = self.recogniser.borrow();
+        recogniser.as_ref().map_or_else(|| stream::empty().boxed(), |recogniser| recogniser.guess(said))
     }
 
     pub(super) fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
@@ -170,10 +172,8 @@ impl Ear {
                 }
             }
             asr::Event::Pause(samples) => {
-                if self.ears.have_time() {
-                    let transcripts = self.ears.transcribe(samples.into());
-                    self.guess = Some(AbortOnDropHandle::new(tokio::spawn(transcripts.collect())));
-                }
+                let transcripts = self.ears.guess(samples.into());
+                self.guess = Some(AbortOnDropHandle::new(tokio::spawn(transcripts.collect())));
             }
             asr::Event::WentOn => self.guess = None,
             asr::Event::Discarded => {
@@ -189,13 +189,7 @@ impl Ear {
                 // It was cut, and they speak on: what follows belongs to it.
                 let goes_on = self.endpoint.is_speech();
                 let before = self.before.take();
-                let transcripts = match self.guess.take() {
-                    Some(guess) => guess
-                        .map(|all| stream::iter(all.unwrap_or_else(|_| vec![Err(asr::Error::Panicked)])))
-                        .flatten_stream()
-                        .boxed(),
-                    None => self.ears.transcribe(samples.into()),
-                };
+                let transcripts = heard(self.ears.clone(), self.guess.take(), samples.into()).flatten_stream().boxed();
                 self.write(transcripts, before, goes_on);
             }
         }
@@ -269,6 +263,19 @@ impl Ear {
         // A session that is ending hears nothing any more.
         let _ = self.session.commands.send(Command::Hear(hearing)).await;
     }
+}
+
+/// What was guessed of an utterance, or else what the ears make of it.
+async fn heard(
+    ears: Ears,
+    guess: Option<Guess>,
+    utterance: Arc<[i16]>,
+) -> BoxStream<'static, Result<Transcript, asr::Error>> {
+    let guessed = match guess {
+        Some(guess) => guess.await.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    if guessed.is_empty() { ears.transcribe(utterance) } else { stream::iter(guessed).boxed() }
 }
 
 fn last(text: String) -> Transcript {

@@ -7,9 +7,10 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use whisper_rs::{WhisperContext, WhisperContextParameters, WhisperState};
 
@@ -38,43 +39,65 @@ impl Whisper {
         Ok(Self { model: Arc::new(model), turns: Arc::new(Semaphore::new(usize::from(config.whisper.at_once))) })
     }
 
-    /// Writes `utterance` down on this thread.
+    /// Writes `utterance` down on this thread alone.
     pub fn blocking_transcribe(&self, utterance: &[i16]) -> Result<Transcript, Error> {
-        self.model.transcribe(utterance, &CancellationToken::new())
+        self.model.transcribe(utterance, 1, &CancellationToken::new())
     }
 }
 
-impl SpeechToText for Whisper {
-    fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>> {
-        let (model, turns) = (Arc::clone(&self.model), Arc::clone(&self.turns));
-        stream::once(async move {
-            let turn = turns.acquire_owned().await.expect("the semaphore is never closed");
+impl Whisper {
+    /// Writes `utterance` down on a blocking thread, on as many cores as `threads` says then; none at all: nothing comes.
+    fn write(
+        &self,
+        utterance: Arc<[i16]>,
+        turn: impl Future<Output = Option<OwnedSemaphorePermit>> + Send + 'static,
+        threads: fn(idle_cores: usize) -> usize,
+    ) -> BoxStream<'static, Result<Transcript, Error>> {
+        let model = Arc::clone(&self.model);
+        let written = async move {
+            let turn = turn.await?;
             let cancelled = CancellationToken::new();
             let _cancel_on_drop = cancelled.clone().drop_guard();
             // The permit goes with the work: a listener that leaves does not free the core early.
             let work = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                model.transcribe(&utterance, &cancelled)
+                let threads = threads(idle_cores());
+                (threads > 0).then(|| model.transcribe(&utterance, threads, &cancelled))
             });
-            work.await.map_err(|_| Error::Panicked)?
-        })
-        .boxed()
-    }
-
-    fn has_time(&self) -> bool {
-        self.turns.available_permits() > 0 && idle_cores() > 0
+            work.await.unwrap_or(Some(Err(Error::Panicked)))
+        };
+        stream::once(written).filter_map(std::future::ready).boxed()
     }
 }
 
-/// Cores of this machine on which nothing runs at this moment, besides the one that asks; none where that is not told.
+impl SpeechToText for Whisper {
+    fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>> {
+        let turns = Arc::clone(&self.turns);
+        let turn = async move { turns.acquire_owned().await.ok() };
+        self.write(utterance, turn, |idle_cores| idle_cores + 1)
+    }
+
+    fn guess(&self, said: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>> {
+        let turns = Arc::clone(&self.turns);
+        let turn = async move { turns.try_acquire_owned().ok() };
+        self.write(said, turn, |idle_cores| if idle_cores > 0 { idle_cores + 1 } else { 0 })
+    }
+}
+
+/// Cores of this machine on which nothing else runs; none where that is not told. Blocks for 4 ms: it looks three times, for
+/// what draws and encodes runs in bursts of 2 ms.
 fn idle_cores() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // The fourth field is "runnable/all" (proc_loadavg(5)).
-    let runnable = std::fs::read_to_string("/proc/loadavg").ok().and_then(|loadavg| {
-        let (runnable, _) = loadavg.split(' ').nth(3)?.split_once('/')?;
-        runnable.parse::<usize>().ok()
+    let runnable = || {
+        // The fourth field is "runnable/all", with the thread that asks (proc_loadavg(5)).
+        let loadavg = std::fs::read_to_string("/proc/loadavg").ok()?;
+        loadavg.split(' ').nth(3)?.split_once('/')?.0.parse().ok()
+    };
+    let looks = (0..3).filter_map(|look| {
+        std::thread::sleep(Duration::from_millis(if look == 0 { 0 } else { 2 }));
+        runnable()
     });
-    runnable.map_or(0, |runnable| cores.saturating_sub(runnable.max(1)))
+    looks.min().map_or(0, |runnable: usize| cores.saturating_sub(runnable.max(1)))
 }
 
 /// The weights, and states that wait for the next utterance.
@@ -102,14 +125,14 @@ impl Model {
         Ok(Self { context, decoder, language: config.language, most_threads, idle: Mutex::new(vec![state]) })
     }
 
-    fn transcribe(&self, utterance: &[i16], cancelled: &CancellationToken) -> Result<Transcript, Error> {
+    fn transcribe(&self, utterance: &[i16], threads: usize, cancelled: &CancellationToken) -> Result<Transcript, Error> {
         let idle = || self.idle.lock().expect("nothing that holds this lock can panic");
         let borrowed = idle().pop();
         let mut state = borrowed.map_or_else(|| self.context.create_state(), Ok).map_err(Error::Run)?;
         let heard = &utterance[..utterance.len().min(LONGEST)];
         let mut samples: Vec<f32> = heard.iter().map(|&s| f32::from(s) / 32_768.0).collect();
         samples.resize(samples.len().max(SHORTEST), 0.0);
-        let threads = self.most_threads.min(1 + idle_cores());
+        let threads = threads.min(self.most_threads);
         let decoded = self.decoder.decode(&mut state, &samples, self.language, threads, cancelled);
         idle().push(state);
         let decoded = decoded.map_err(Error::Run)?;
