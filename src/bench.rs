@@ -71,7 +71,7 @@ pub struct Options {
     /// Instead: from text to voice and lips, and from interruption to silence, K times
     #[arg(long, value_name = "K")]
     latency: Option<usize>,
-    /// Instead: talk with the avatar K times, as said in --question, in all sessions at once
+    /// Instead: talk with the avatar K times, by keyboard and as said in --question, in all sessions at once
     #[arg(long, value_name = "K", conflicts_with = "latency")]
     talk: Option<usize>,
     /// What is said: a recording of a question, longer than a second

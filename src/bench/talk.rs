@@ -15,6 +15,8 @@ use crate::media::{AUDIO_RATE_HZ, AudioFrame, DecodeLimits, SAMPLES_PER_FRAME, d
 
 /// An answer is talked into once it has been heard for so long.
 const INTO_THE_ANSWER: Duration = Duration::from_secs(1);
+/// How much of the answer to a typed question is listened to.
+const OF_AN_ANSWER: Duration = Duration::from_secs(5);
 /// A packet of sound that is later than this comes too late for a browser to play it.
 const TOO_LATE_MS: f64 = 200.0;
 /// The longest question.
@@ -37,13 +39,13 @@ struct Took {
 }
 
 impl Bench {
-    /// `times` spoken questions, each talked into with another, and a typed one, in every session at once.
+    /// `times` spoken questions, if there is one, each talked into with another, and a typed one, in every session at once.
     pub(super) async fn talk(&self, times: usize) -> anyhow::Result<()> {
-        let question = frames(self.options.question.as_deref().context("--talk needs --question FILE")?)?;
+        let question = self.options.question.as_deref().map(frames).transpose()?;
         let mut viewers = Vec::new();
         self.connect(&mut viewers, self.options.sessions).await?;
         let before = self.usage();
-        let talking = viewers.into_iter().map(|viewer| self.converse(viewer.receiver, &question, times));
+        let talking = viewers.into_iter().map(|viewer| self.converse(viewer.receiver, question.as_deref(), times));
         let began = Instant::now();
         let took = try_join_all(talking).await?;
         let (span_s, after) = (began.elapsed().as_secs_f64(), self.usage());
@@ -82,26 +84,19 @@ impl Bench {
         self.report(&measured)
     }
 
-    async fn converse(&self, receiver: crate::rtc::Receiver, question: &[AudioFrame], times: usize) -> anyhow::Result<Took> {
+    async fn converse(
+        &self,
+        receiver: crate::rtc::Receiver,
+        question: Option<&[AudioFrame]>,
+        times: usize,
+    ) -> anyhow::Result<Took> {
         let mut listener = Listener::new(receiver, self.options.codec.is_some())?;
         let mut took = Took::default();
         for _ in 0..times {
-            listener.until_silent().await?;
-            self.ask(&mut listener, question, &mut took).await?;
-
-            listener.until(Instant::now() + INTO_THE_ANSWER + any_phase()).await?;
-            let spoken = listener.receiver.speak(question.to_vec(), VOICED_RMS).await.context("the question is silent")?;
-            let last = listener.until(spoken.ended).await?;
-            took.speech_to_silence.push(last.map_or(0.0, |last| ms_between(spoken.began, last)));
-            took.note(listener.first_words().await?, spoken.ended);
-
-            self.hush(&listener).await?;
-            listener.until_silent().await?;
-            let posted = self.chat(&listener).await?;
-            let words = listener.first_words().await?;
-            took.text_to_voice.push(ms_between(posted, words.voice));
-            took.text_to_lips.extend(words.lips.map(|lips| ms_between(posted, lips)));
-            self.hush(&listener).await?;
+            if let Some(question) = question {
+                self.speak(&mut listener, question, &mut took).await?;
+            }
+            self.type_in(&mut listener, &mut took).await?;
         }
         took.packets = listener.sounds.len() as u64;
         took.late = jitters_ms(&listener.sounds, 48_000).filter(|jitter| *jitter > TOO_LATE_MS).count() as u64;
@@ -111,15 +106,31 @@ impl Bench {
         Ok(took)
     }
 
-    async fn ask(&self, listener: &mut Listener, question: &[AudioFrame], took: &mut Took) -> anyhow::Result<()> {
+    async fn speak(&self, listener: &mut Listener, question: &[AudioFrame], took: &mut Took) -> anyhow::Result<()> {
+        listener.until_silent().await?;
         let spoken = listener.receiver.speak(question.to_vec(), VOICED_RMS).await.context("the question is silent")?;
         took.note(listener.first_words().await?, spoken.ended);
+
+        listener.until(Instant::now() + INTO_THE_ANSWER + any_phase()).await?;
+        let spoken = listener.receiver.speak(question.to_vec(), VOICED_RMS).await.context("the question is silent")?;
+        let last = listener.until(spoken.ended).await?;
+        took.speech_to_silence.push(last.map_or(0.0, |last| ms_between(spoken.began, last)));
+        took.note(listener.first_words().await?, spoken.ended);
+        self.hush(listener).await?;
         Ok(())
     }
 
-    async fn chat(&self, listener: &Listener) -> anyhow::Result<Instant> {
-        let text = "What is the weather like today?";
-        self.post("human", json!({"sessionid": listener.receiver.session(), "type": "chat", "text": text})).await
+    async fn type_in(&self, listener: &mut Listener, took: &mut Took) -> anyhow::Result<()> {
+        listener.until_silent().await?;
+        let asked =
+            json!({"sessionid": listener.receiver.session(), "type": "chat", "text": "What is the weather like today?"});
+        let posted = self.post("human", asked).await?;
+        let words = listener.first_words().await?;
+        took.text_to_voice.push(ms_between(posted, words.voice));
+        took.text_to_lips.extend(words.lips.map(|lips| ms_between(posted, lips)));
+        listener.until(Instant::now() + OF_AN_ANSWER).await?;
+        self.hush(listener).await?;
+        Ok(())
     }
 
     async fn hush(&self, listener: &Listener) -> anyhow::Result<Instant> {
