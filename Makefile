@@ -18,7 +18,7 @@ build: setup
 setup:
 	@scripts/install.sh $(APT_BUILD)
 
-# MODELS=hibari fetches the English voice alone, 14 MB instead of 130.
+# MODELS=hibari fetches the English voice alone, 14 MB instead of 290.
 models: build
 	@./target/release/visavis models fetch $(MODELS)
 

@@ -222,11 +222,6 @@ impl Peer {
         }
     }
 
-    /// The bitrate that its network bears, if it has told.
-    pub fn estimate_bps(&self) -> Option<u32> {
-        self.sink.bitrate_bps()
-    }
-
     /// Ends it; [`Event::Closed`] follows.
     pub fn close(&self) {
         self.stop.cancel();
