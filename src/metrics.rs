@@ -33,6 +33,11 @@ pub fn viewers(change: f64) {
     gauge!("visavis_viewers").increment(change);
 }
 
+/// Rooms of other servers that we are connected with.
+pub fn calls(change: f64) {
+    gauge!("visavis_calls").increment(change);
+}
+
 /// A session got its slot.
 pub fn session_created() {
     counter!("visavis_sessions_created_total").increment(1);

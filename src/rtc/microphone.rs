@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,8 +38,16 @@ const MAX_PAUSE: usize = AUDIO_RATE_HZ as usize * 22 / 10;
 /// The RTP clock of Opus (RFC 7587 §4.1), in units a sample of ours.
 const UNITS_PER_SAMPLE: u32 = 48_000 / AUDIO_RATE_HZ;
 
+/// Packets of a microphone.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    pub(super) packets: AtomicU64,
+    /// Those that were waited for in vain.
+    pub(super) lost: AtomicU64,
+}
+
 /// Reads `track` until it or the ears are gone.
-pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFrame>) {
+pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFrame>, arrived: Arc<Arrived>) {
     let Ok(mut microphone) = Microphone::open() else { return };
     let mut pause: Option<Instant> = None;
     loop {
@@ -49,7 +58,10 @@ pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFr
         let frames = match event {
             Ok(Some(TrackRemoteEvent::OnRtpPacket(packet))) => {
                 pause = Some(Instant::now() + PAUSE);
-                microphone.push(&packet)
+                let frames = microphone.push(&packet);
+                arrived.packets.fetch_add(1, Ordering::Relaxed);
+                arrived.lost.store(microphone.lost, Ordering::Relaxed);
+                frames
             }
             Ok(Some(_)) => continue,
             Ok(None) => return,
@@ -77,6 +89,8 @@ struct Microphone {
     /// The next sequence number to decode, and the stamp that it should have.
     next: Option<(u64, u32)>,
     newest: u64,
+    /// Packets that never came.
+    lost: u64,
     /// Samples of silence since the last packet that were not waited for.
     paused: usize,
     /// Samples of the last packet: what a lost one will have held.
@@ -92,6 +106,7 @@ impl Microphone {
             waiting: BTreeMap::new(),
             next: None,
             newest: 0,
+            lost: 0,
             paused: 0,
             packet_samples: SAMPLES_PER_FRAME,
             rest: Vec::new(),
@@ -163,6 +178,7 @@ impl Microphone {
         }
         let (&first, (stamp, payload)) = self.waiting.first_key_value()?;
         let stamp = *stamp;
+        self.lost += first - next;
         if first == next + 1 {
             let payload = payload.clone();
             let guess = self.concealed(Some(&payload));
