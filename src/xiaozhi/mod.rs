@@ -1,0 +1,1 @@
+//! xiaozhi's WebRTC signalling and its devices (seed 002).
