@@ -17,6 +17,8 @@ pub mod track;
 
 pub mod session;
 
+pub mod xiaozhi;
+
 pub mod http;
 pub mod offline;
 pub mod server;
