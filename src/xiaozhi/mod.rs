@@ -1,1 +1,6 @@
-//! xiaozhi's WebRTC signalling and its devices (seed 002).
+//! The xiaozhi family (seed 002): its devices' protocol, and the WebRTC signalling of its browser clients.
+
+mod devices;
+mod messages;
+
+pub use devices::Devices;
