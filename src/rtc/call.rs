@@ -45,8 +45,23 @@ pub struct Sound {
     pub received: u64,
     /// Packets that should have been.
     pub lost: u64,
+    /// Times that nothing came for longer than 120 ms.
+    pub gaps: u64,
     /// Packets of ours.
     pub sent: u64,
+}
+
+impl Sound {
+    /// What has passed since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            received: self.received.saturating_sub(before.received),
+            lost: self.lost.saturating_sub(before.lost),
+            gaps: self.gaps.saturating_sub(before.gaps),
+            sent: self.sent.saturating_sub(before.sent),
+        }
+    }
 }
 
 /// One call. Dropping it hangs up.
@@ -153,6 +168,7 @@ impl Call {
         Sound {
             received: self.arrived.packets.load(Ordering::Relaxed),
             lost: self.arrived.lost.load(Ordering::Relaxed),
+            gaps: self.arrived.gaps.load(Ordering::Relaxed),
             sent: self.line.sent.load(Ordering::Relaxed),
         }
     }

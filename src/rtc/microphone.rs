@@ -44,6 +44,8 @@ pub(super) struct Arrived {
     pub(super) packets: AtomicU64,
     /// Those that were waited for in vain.
     pub(super) lost: AtomicU64,
+    /// Times that nothing came for [`PAUSE`].
+    pub(super) gaps: AtomicU64,
 }
 
 /// Reads `track` until it or the ears are gone.
@@ -66,6 +68,7 @@ pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFr
             Ok(Some(_)) => continue,
             Ok(None) => return,
             Err(_) => {
+                arrived.gaps.fetch_add(u64::from(microphone.paused == 0), Ordering::Relaxed);
                 let frames = microphone.pause();
                 pause = (!frames.is_empty()).then(|| Instant::now() + AUDIO_PTIME);
                 frames
