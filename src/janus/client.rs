@@ -268,11 +268,7 @@ impl Client {
     }
 
     /// In the room, until something ends it.
-    async fn stay(
-        &mut self,
-        events: &mut mpsc::Receiver<(Option<u64>, Event)>,
-        presence: &mut Presence,
-    ) -> Left {
+    async fn stay(&mut self, events: &mut mpsc::Receiver<(Option<u64>, Event)>, presence: &mut Presence) -> Left {
         let Some(seat) = &self.seat else { return Left::Over("session") };
         if presence.since.is_some() {
             metrics::janus_state("in_room");

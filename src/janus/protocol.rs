@@ -153,8 +153,14 @@ pub(super) enum Event {
 /// One text frame of the server.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Incoming {
-    Reply { transaction: String, reply: Reply },
-    Event { sender: Option<u64>, event: Event },
+    Reply {
+        transaction: String,
+        reply: Reply,
+    },
+    Event {
+        sender: Option<u64>,
+        event: Event,
+    },
     /// An error that names no transaction: of a request that the server could not read.
     Fault(Refusal),
     /// A kind that we do not know, which is no error.

@@ -12,8 +12,6 @@ pub(super) const NO_SUCH_ROOM: u32 = 485;
 pub(super) const ROOM_EXISTS: u32 = 486;
 /// Somebody of that id is in the room.
 pub(super) const ID_TAKEN: u32 = 490;
-/// No such session of the server.
-pub(super) const NO_SUCH_SESSION: u32 = 458;
 
 /// Samples a second of a room that we make: all that our pipeline has.
 const SAMPLING_RATE: u32 = 16_000;
@@ -164,7 +162,8 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_not_sent_and_secrets_are() {
         let body = join(&Janus { pin: "1234".into(), quality: Some(4), ..Janus::default() }, None);
-        let expected = json!({"request": "join", "room": 1234, "display": "Agent", "muted": false, "pin": "1234", "quality": 4});
+        let expected =
+            json!({"request": "join", "room": 1234, "display": "Agent", "muted": false, "pin": "1234", "quality": 4});
         assert_eq!(body, expected);
         assert_eq!(join(&Janus::default(), Some(1 << 53))["id"], 1_u64 << 53);
         assert_eq!(kick(&Janus::default(), 7), None);
