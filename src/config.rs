@@ -21,7 +21,7 @@ use crate::{asr, llm, tts};
 
 pub use audio_proxy::AudioProxy;
 pub use janus::{Janus, Relay};
-pub use xiaozhi::Xiaozhi;
+pub use xiaozhi::{Auth, Xiaozhi, XiaozhiWebRtc};
 
 pub use crate::values::Secret;
 

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::render::Catalogue;
 use crate::session::Shared;
+use crate::xiaozhi;
 
 use error::Failure;
 use gate::Limits;
@@ -80,12 +81,26 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/healthz", get(ops::healthz))
         .at("/readyz", get(ops::readyz))
         .at("/metrics", get(ops::metrics));
+    let routes = gateways(routes, app);
     let routes = page::routes(routes, &app.config.server.page).data(Arc::clone(app)).map_to_response();
     let gate_app = Arc::clone(app);
     routes
         .around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request))
         .with(CatchPanic::new().with_handler(panicked))
         .map_to_response()
+}
+
+/// What the configuration turns on; what is off has no route.
+fn gateways(mut routes: Route, app: &Arc<App>) -> Route {
+    if app.config.xiaozhi.enabled {
+        let proxies = app.config.server.trusted_proxies.clone();
+        let gateway = xiaozhi::Gateway::new(Arc::clone(&app.shared), app.config.xiaozhi.clone(), proxies);
+        routes = routes.at(xiaozhi::DEVICE_PATH, get(xiaozhi::device_socket.data(Arc::clone(&gateway)))).at(
+            xiaozhi::OTA_PATH,
+            get(xiaozhi::ota_status.data(Arc::clone(&gateway))).post(xiaozhi::ota_reply.data(gateway)),
+        );
+    }
+    routes
 }
 
 /// A bug in a handler: the log has it, the client gets the same form of error as ever.
