@@ -23,24 +23,25 @@ export async function freePort() {
   return port;
 }
 
-/** A running server. `env` overrides its configuration. */
+/** A running server. `env` overrides its configuration; `args` makes another command line of its port. */
 export class Server {
-  constructor(port, env) {
+  constructor(port, env, args = (port) => ['serve', '--listen', `127.0.0.1:${port}`]) {
     this.port = port;
     this.env = env;
+    this.args = args(port);
     this.url = `http://127.0.0.1:${port}`;
     this.log = '';
   }
 
-  static async start(env = {}) {
-    const server = new Server(await freePort(), env);
+  static async start(env = {}, args = undefined) {
+    const server = new Server(await freePort(), env, args);
     await server.run();
     return server;
   }
 
   async run() {
     const began = performance.now();
-    this.process = spawn(binary, ['serve', '--listen', `127.0.0.1:${this.port}`], {
+    this.process = spawn(binary, this.args, {
       cwd: root,
       env: { ...process.env, ...this.env },
     });
