@@ -108,8 +108,9 @@ async fn talk(
         tokio::select! {
             biased;
             event = guest.event() => match event {
+                // The end proper follows a moment later, but not while there is a pace.
+                None | Some(Event::Bye { .. }) => return,
                 Some(event) => line.tell(event),
-                None => return,
             },
             Some(frame) = answer.recv() => line.say(frame),
             pcm = heard.recv() => {

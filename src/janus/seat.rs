@@ -127,7 +127,8 @@ async fn sit(
         tokio::select! {
             biased;
             event = guest.event() => match event {
-                None => return over.cancel(),
+                // The end proper follows a moment later, but not while frames keep coming.
+                None | Some(Event::Bye { .. }) => return over.cancel(),
                 Some(Event::State { state }) => {
                     if std::mem::replace(&mut speaking, state == State::Speaking) && !speaking {
                         deaf_until = Some(Instant::now() + ECHO);

@@ -73,7 +73,7 @@ export class Server {
 
   /** Ends it, gently or not. Resolves with its exit code. */
   async stop(signal = 'SIGTERM') {
-    if (this.process.exitCode !== null) return this.process.exitCode;
+    if (this.process.exitCode !== null || this.process.signalCode) return this.process.exitCode;
     this.process.kill(signal);
     const [code] = await once(this.process, 'exit');
     return code;
