@@ -27,10 +27,10 @@ pub use endpoint::{Endpoint, Event};
 pub use error::Error;
 pub use funasr::FunAsr;
 pub use openai::OpenAi;
+pub use services::Services;
 pub(crate) use text::append;
 pub use whisper::Whisper;
 pub use whispercpp::WhisperCpp;
-pub use services::Services;
 pub use whisperlive::WhisperLive;
 
 /// What was said.

@@ -35,6 +35,8 @@ const BURST: u32 = 5;
 const DRAIN: Duration = Duration::from_millis((PACKET_MS * (BURST + 2)) as u64);
 /// A device that does not read for this long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the other side's part of closing a socket.
+const PARTING: Duration = Duration::from_secs(1);
 /// After the farewell at the latest.
 const FAREWELL_TIMEOUT: Duration = Duration::from_mins(1);
 /// Messages a second, each way of counting: 60 ms packets are 17.
@@ -83,7 +85,21 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: WebSocketStream, caller
             Message::close_with(code, why)
         }
     };
-    let _ = out.send(close).await;
+    part(&mut out.sink, &mut messages, close).await;
+}
+
+/// Says why we go, and waits a moment for the other side's good-bye: without it, it would not be told.
+pub(super) async fn part<S, M>(out: &mut S, messages: &mut M, close: Message)
+where
+    S: futures_util::Sink<Message> + Unpin,
+    M: futures_util::Stream<Item = std::io::Result<Message>> + Unpin,
+{
+    let parting = async {
+        if out.send(close).await.is_ok() {
+            while let Some(Ok(_)) = messages.next().await {}
+        }
+    };
+    let _ = timeout(PARTING, parting).await;
 }
 
 /// Waits for the first message that means something.
