@@ -5,7 +5,7 @@
 //! so a gap that is left out would be speech that never ends.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,8 +37,39 @@ const MAX_PAUSE: usize = AUDIO_RATE_HZ as usize * 22 / 10;
 /// The RTP clock of Opus (RFC 7587 §4.1), in units a sample of ours.
 const UNITS_PER_SAMPLE: u32 = 48_000 / AUDIO_RATE_HZ;
 
+/// A microphone that has sent nothing for this long gives way to another of the same viewer.
+const GIVES_WAY: Duration = Duration::from_secs(1);
+
+/// Which of a viewer's microphones is heard: the one that sends. Most viewers have one.
+pub(super) struct Floor {
+    ears: mpsc::Sender<AudioFrame>,
+    /// Who has it, and since when it has sent nothing.
+    taken: Mutex<Option<(TrackId, Instant)>>,
+}
+
+/// Where a track lies is who it is.
+type TrackId = usize;
+
+impl Floor {
+    pub(super) fn new(ears: mpsc::Sender<AudioFrame>) -> Self {
+        Self { ears, taken: Mutex::default() }
+    }
+
+    /// A packet came from `track`. False if another one is heard.
+    fn take(&self, track: TrackId, now: Instant) -> bool {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = taken.is_none_or(|(holder, last)| holder == track || now - last >= GIVES_WAY);
+        if free {
+            *taken = Some((track, now));
+        }
+        free
+    }
+}
+
 /// Reads `track` until it or the ears are gone.
-pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFrame>) {
+pub(super) async fn read(track: Arc<dyn TrackRemote>, floor: Arc<Floor>) {
+    let id = Arc::as_ptr(&track).addr();
+    let ears = &floor.ears;
     let Ok(mut microphone) = Microphone::open() else { return };
     let mut pause: Option<Instant> = None;
     loop {
@@ -47,6 +78,7 @@ pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFr
             None => Ok(track.poll().await),
         };
         let frames = match event {
+            Ok(Some(TrackRemoteEvent::OnRtpPacket(_))) if !floor.take(id, Instant::now()) => continue,
             Ok(Some(TrackRemoteEvent::OnRtpPacket(packet))) => {
                 pause = Some(Instant::now() + PAUSE);
                 microphone.push(&packet)
@@ -214,6 +246,18 @@ mod tests {
     fn heard(packets: &[Packet]) -> Vec<AudioFrame> {
         let mut microphone = Microphone::open().unwrap();
         packets.iter().flat_map(|packet| microphone.push(packet)).collect()
+    }
+
+    #[tokio::test]
+    async fn of_two_microphones_the_one_that_sends_is_heard() {
+        let floor = Floor::new(mpsc::channel(1).0);
+        let begun = Instant::now();
+        assert!(floor.take(1, begun));
+        assert!(!floor.take(2, begun + GIVES_WAY / 2));
+        assert!(floor.take(1, begun + GIVES_WAY / 2));
+        assert!(!floor.take(2, begun + GIVES_WAY));
+        assert!(floor.take(2, begun + GIVES_WAY * 3 / 2), "the first has been silent for long enough");
+        assert!(!floor.take(1, begun + GIVES_WAY * 2));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, SelectAll};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
@@ -32,10 +32,11 @@ const BACK_CHANNELS: [&str; 34] = [
 
 /// What a viewer says about its microphone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mic {
-    pub(super) on: bool,
+pub struct Mic {
+    /// Whether they may be heard.
+    pub on: bool,
     /// `on` is a key that is held: it begins and ends what is said.
-    pub(super) hold: bool,
+    pub hold: bool,
 }
 
 impl Default for Mic {
@@ -110,8 +111,13 @@ impl Ear {
         Self { session, ears, endpoint, mic, writing, guess: None, before: None, told: None, resume_at: None, shown: false }
     }
 
-    /// Listens until the microphone is gone.
-    pub(super) async fn listen(mut self, mut frames: mpsc::Receiver<AudioFrame>, mut mic: watch::Receiver<Mic>) {
+    /// Listens until the microphone is gone. `over` says that all has been said.
+    pub(super) async fn listen(
+        mut self,
+        mut frames: mpsc::Receiver<AudioFrame>,
+        mut mic: watch::Receiver<Mic>,
+        over: Arc<Notify>,
+    ) {
         let mut switched = true;
         loop {
             let resume = self.resume_at;
@@ -130,6 +136,12 @@ impl Ear {
                     Some(frame) => self.frame(&frame).await,
                     None => break,
                 },
+                // After the frames, since it was said after them.
+                () = over.notified() => {
+                    for event in self.endpoint.finish() {
+                        self.notice(event).await;
+                    }
+                }
             }
         }
         self.hear(Hearing::Nothing).await;

@@ -38,14 +38,14 @@ use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
 
 use conversation::{Command, Conversation, Saying, Words};
 
-pub use ear::Ears;
+pub use ear::{Ears, Mic};
 pub use event::{As, CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
 pub use recording::{RECORDING_BYTES, RecordingError};
 pub use registry::{NoSlot, SessionRegistry, Slot};
 pub use speaker::Speaker;
 pub use text::{MAX_CHARS, TextError, check as check_text};
 pub use turn::{Chat, Minds, TurnError, Utterance, run as run_turn};
-pub use viewer::{JoinError, Joined};
+pub use viewer::{JoinError, Joined, Link, Terms};
 
 /// Commands that may wait: the conversation takes them at once, so a full queue means that it is ending.
 const COMMAND_QUEUE: usize = 16;
@@ -127,7 +127,7 @@ struct Inner {
     voice: Option<String>,
     state: State,
     lines: VecDeque<Line>,
-    peers: HashMap<Uuid, Arc<rtc::Peer>>,
+    links: HashMap<Uuid, Link>,
     reason: Option<&'static str>,
 }
 
@@ -332,8 +332,9 @@ impl Session {
             tokio::time::sleep(BYE).await;
         }
         self.player.stop();
-        for peer in std::mem::take(&mut self.lock().peers).into_values() {
-            peer.close();
+        let viewers: Vec<Uuid> = self.lock().links.keys().copied().collect();
+        for viewer in viewers {
+            self.leave(viewer);
         }
         if over.is_none() {
             ended.await;
