@@ -148,6 +148,7 @@ pub struct Peer {
     connection: Arc<dyn PeerConnection>,
     channels: Channels,
     trickled: AtomicUsize,
+    floor: Arc<Floor>,
     stop: CancellationToken,
 }
 
@@ -185,13 +186,14 @@ impl Peer {
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_credentials(ufrag, password)
             .build();
+        let floor = Arc::new(Floor::new(ears));
         let handler = Handler {
             gathered: gathered_tx,
             state: state_tx,
             channels: Arc::clone(&channels),
             events: events.clone(),
             limits,
-            floor: Arc::new(Floor::new(ears)),
+            floor: Arc::clone(&floor),
         };
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
@@ -231,7 +233,12 @@ impl Peer {
             patience: limits.connect,
         };
         tokio::spawn(life.run());
-        Ok((Self { sink, connection, channels, trickled: AtomicUsize::new(0), stop }, sdp))
+        Ok((Self { sink, connection, channels, trickled: AtomicUsize::new(0), floor, stop }, sdp))
+    }
+
+    /// The next 20 ms of a microphone that does not come by RTP.
+    pub fn hear(&self, frame: AudioFrame) {
+        self.floor.hear(frame);
     }
 
     /// Checks one more address of the viewer's: `foundation 1 udp …`, with or without `candidate:` before it. One that cannot

@@ -17,7 +17,6 @@ use super::event::{As, Event, PROTOCOL_VERSION, Request};
 use super::recording::{Coming, RecordingError};
 use super::{Busy, Notice, Session, Shared, check_text, short};
 use crate::media::AudioFrame;
-use crate::metrics;
 use crate::render::{Catalogue, Gesture};
 use crate::rtc::{self, Offer, Peer};
 
@@ -60,7 +59,6 @@ pub struct Terms {
 pub struct Link {
     peer: Arc<Peer>,
     mic: watch::Sender<Mic>,
-    microphone: mpsc::Sender<AudioFrame>,
     over: Arc<Notify>,
 }
 
@@ -77,9 +75,7 @@ impl Link {
 
     /// The next 20 ms of a microphone that does not come by RTP. Dropped and counted if the ears are behind.
     pub fn hear(&self, frame: AudioFrame) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.microphone.try_send(frame) {
-            metrics::frame_dropped("microphone", "slow_ears");
-        }
+        self.peer.hear(frame);
     }
 
     /// What the microphone is doing.
@@ -116,12 +112,12 @@ impl Session {
     ) -> Result<Joined, JoinError> {
         let seat = Seat::take(self)?;
         let (events_tx, events) = mpsc::channel(PEER_EVENTS);
-        let (microphone, frames) = mpsc::channel(rtc::MICROPHONE_QUEUE);
-        let (peer, sdp) = Peer::answer(&shared.rtc, offer, asked, terms.limits, events_tx, microphone.clone()).await?;
+        let (frames_tx, frames) = mpsc::channel(rtc::MICROPHONE_QUEUE);
+        let (peer, sdp) = Peer::answer(&shared.rtc, offer, asked, terms.limits, events_tx, frames_tx).await?;
         let id = Uuid::new_v4();
         let peer = Arc::new(peer);
         let (mic, over) = (watch::Sender::default(), Arc::new(Notify::new()));
-        let link = Link { peer: Arc::clone(&peer), mic: mic.clone(), microphone, over: Arc::clone(&over) };
+        let link = Link { peer: Arc::clone(&peer), mic: mic.clone(), over: Arc::clone(&over) };
         self.lock().links.insert(id, link.clone());
         let span = info_span!("viewer", session = short(self.id), id = short(id));
         if let Some(ears) = shared.ears.clone() {
