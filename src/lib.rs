@@ -17,6 +17,8 @@ pub mod track;
 
 pub mod session;
 
+pub mod audio_proxy;
+pub mod janus;
 pub mod xiaozhi;
 
 pub mod http;

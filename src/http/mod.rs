@@ -7,6 +7,7 @@ mod humanaudio;
 mod livetalking;
 mod ops;
 mod page;
+mod signalling;
 mod v1;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::render::Catalogue;
 use crate::session::Shared;
+use crate::xiaozhi::{Devices, Signalling};
 
 use error::Failure;
 use gate::Limits;
@@ -37,12 +39,19 @@ pub struct App {
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
+    /// Seed 002's, if it is wanted.
+    signalling: Option<Arc<Signalling>>,
 }
 
 impl App {
     /// Over a running server's parts.
     pub fn new(config: Config, shared: Arc<Shared>, catalogue: Arc<Catalogue>, metrics: PrometheusHandle) -> Arc<Self> {
-        let limits = Limits::new(config.server.offers_per_minute);
+        let offers_per_minute = config.server.offers_per_minute;
+        let limits = Limits::new(offers_per_minute);
+        let devices = Arc::new(Devices::default());
+        let xiaozhi = &config.xiaozhi;
+        let signalling = (xiaozhi.enabled && xiaozhi.webrtc.enabled)
+            .then(|| Signalling::new(xiaozhi.webrtc.clone(), offers_per_minute, Arc::clone(&shared), devices));
         Arc::new(Self {
             config,
             shared,
@@ -51,6 +60,7 @@ impl App {
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
+            signalling,
         })
     }
 }
@@ -80,7 +90,26 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/healthz", get(ops::healthz))
         .at("/readyz", get(ops::readyz))
         .at("/metrics", get(ops::metrics));
-    let routes = page::routes(routes, &app.config.server.page).data(Arc::clone(app)).map_to_response();
+    let routes = gateways(routes, app);
+    guarded(page::routes(routes, &app.config.server.page), app)
+}
+
+/// The routes of the port that seed 002's signalling has for itself.
+pub fn signalling_routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
+    guarded(gateways(Route::new(), app), app)
+}
+
+/// Adds what the configuration turns on.
+fn gateways(routes: Route, app: &App) -> Route {
+    match app.signalling {
+        Some(_) => routes.at(&app.config.xiaozhi.webrtc.signaling_path, get(signalling::open)),
+        None => routes,
+    }
+}
+
+/// `routes` behind the gate.
+fn guarded(routes: Route, app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
+    let routes = routes.data(Arc::clone(app)).map_to_response();
     let gate_app = Arc::clone(app);
     routes
         .around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request))

@@ -33,7 +33,7 @@ const BACK_CHANNELS: [&str; 34] = [
 /// What a viewer says about its microphone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mic {
-    /// Whether they may be heard.
+    /// Whether it is to be heard. Turning it off ends what is being said at once.
     pub on: bool,
     /// `on` is a key that is held: it begins and ends what is said.
     pub hold: bool,

@@ -1,6 +1,8 @@
-//! The xiaozhi family: its devices' protocol, and the WebRTC signalling of its browser clients.
+//! The xiaozhi family (seed 002): its devices' protocol, and the WebRTC signalling of its browser clients.
 
 mod devices;
 mod messages;
+mod signalling;
 
 pub use devices::Devices;
+pub use signalling::{Admission, Caller, Signalling};

@@ -60,7 +60,8 @@ pub(super) fn parse(text: &str) -> Result<Incoming, Unusable> {
         "answer" | "sdp_answer" => Ok(Incoming::Answer),
         "close" => Ok(Incoming::Close),
         "ping" => {
-            let timestamp = [&message["timestamp"], &payload["timestamp"]].into_iter().find(|t| t.is_number() || t.is_string());
+            let timestamp =
+                [&message["timestamp"], &payload["timestamp"]].into_iter().find(|t| t.is_number() || t.is_string());
             Ok(Incoming::Ping { timestamp: timestamp.cloned() })
         }
         _ if kind.contains("candidate") => candidate(payload, DEPTH).map(Incoming::Candidate).ok_or(Unusable::NoCandidate),
@@ -201,7 +202,8 @@ mod tests {
     fn our_candidates_are_those_of_the_first_line() {
         let sdp = "v=0\r\nm=audio 9 X 111\r\na=mid:a0\r\na=candidate:1 1 udp 5 192.0.2.1 8010 typ host\r\n\
                    a=end-of-candidates\r\nm=application 9 X\r\na=mid:1\r\na=candidate:2 1 udp 5 192.0.2.2 8010 typ host\r\n";
-        let payload = json!({"candidate": "candidate:1 1 udp 5 192.0.2.1 8010 typ host", "sdpMid": "a0", "sdpMLineIndex": 0});
+        let payload =
+            json!({"candidate": "candidate:1 1 udp 5 192.0.2.1 8010 typ host", "sdpMid": "a0", "sdpMLineIndex": 0});
         assert_eq!(candidates(sdp), [json!({"type": "ice_candidate", "payload": payload})]);
         assert!(candidates("").is_empty());
     }
