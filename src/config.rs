@@ -21,7 +21,7 @@ use crate::{asr, llm, tts};
 
 pub use audio_proxy::AudioProxy;
 pub use janus::Janus;
-pub use xiaozhi::{Auth, Xiaozhi, XiaozhiWebRtc};
+pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 
 pub use crate::values::Secret;
 

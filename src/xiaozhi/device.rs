@@ -25,7 +25,7 @@ use super::voice::{PACKET_MS, Packet, RATE_HZ, VOICE_QUEUE, Voice};
 use crate::codec::OpusDecoder;
 use crate::media::{AUDIO_PTIME, AudioFrame, SAMPLES_PER_FRAME, TurnId};
 use crate::metrics;
-use crate::session::{Event, Guest, Mic, Session, State, TurnEvent, check_text};
+use crate::session::{Event, Guest, Link, Mic, Session, State, TurnEvent, check_text};
 
 /// From the upgrade to the hello: firmware waits as long for ours.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -161,7 +161,7 @@ struct Device {
     stopping: Option<(Instant, Value)>,
     mcp: Arc<Mcp>,
     requests: mpsc::Receiver<Value>,
-    registration: Registration,
+    _registration: Registration,
     viewers: watch::Receiver<Vec<Uuid>>,
     replaces: bool,
     /// When something last happened.
@@ -214,7 +214,7 @@ impl Device {
             mcp: Mcp::new(requests_tx),
             requests,
             viewers: registration.viewers(),
-            registration,
+            _registration: registration,
             replaces: gateway.config.webrtc.replace_opus,
             active: Instant::now(),
             patience: gateway.config.silence,
@@ -324,6 +324,10 @@ impl Device {
             ("listen", "start") => self.listen(message["mode"].as_str().unwrap_or("auto")),
             ("listen", "stop") => {
                 self.guest.listen(Mic { on: false, hold: true });
+                // Its microphone may be the one of its WebRTC connection.
+                let session = self.guest.session();
+                let links = self.viewers.borrow().iter().filter_map(|viewer| session.link(*viewer)).collect::<Vec<_>>();
+                links.iter().for_each(Link::finish);
             }
             ("listen", "detect") => self.detect(message["text"].as_str().unwrap_or_default(), out).await?,
             ("abort", _) => self.abort(out).await?,
