@@ -97,6 +97,21 @@ test('an open microphone cuts in on the answer', async () => { // check 12
   assert.ok(seen.silent_after_ms !== null && seen.silent_after_ms < 2_000, `silent after ${seen.silent_after_ms} ms`);
 });
 
+for (const replaces of [true, false]) {
+  test(`a device's WebRTC connection is heard, ${replaces ? 'in the place of' : 'beside'} its socket`, async () => { // check 10
+    const own = await start({ VISAVIS_XIAOZHI__WEBRTC__REPLACE_OPUS: String(replaces) });
+    const seen = await device('associate', { wav: speech }, own);
+    assert.ok(isHeard(seen.stt), seen.stt);
+    assert.deepEqual(seen.order.slice(0, 4), ['stt', 'tts:start', 'llm', 'tts:sentence_start']);
+    assert.equal(seen.order.at(-1), 'tts:stop');
+    assert.ok(seen.webrtc > 0.03, `its level on WebRTC: ${seen.webrtc}`);
+    if (replaces) assert.equal(seen.packets, 0, 'nothing on the socket');
+    else assert.ok(seen.packets > 30, `${seen.packets} packets on the socket, too`);
+    assert.ok(seen.later_packets > 30, 'the socket sounds once the connection is gone');
+    assert.equal((await own.sessions()).length <= 1, true);
+  });
+}
+
 test('the model uses what the device can do', async () => { // check 13
   const asked = [];
   const model = http.createServer(async (request, response) => {
