@@ -4,6 +4,10 @@
 //! A mistake is an error that names the line, the column and the keys that are allowed; nothing has been bound or loaded
 //! by then. `visavis.example.yaml` is the manual, held to the truth by a test.
 
+mod audio_proxy;
+mod janus;
+mod xiaozhi;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{asr, llm, tts};
+
+pub use audio_proxy::AudioProxy;
+pub use janus::Janus;
+pub use xiaozhi::Xiaozhi;
 
 pub use crate::values::Secret;
 
@@ -53,6 +61,15 @@ pub struct Config {
     /// Who speaks.
     #[garde(skip)]
     pub tts: tts::Config,
+    /// xiaozhi's devices.
+    #[garde(dive)]
+    pub xiaozhi: Xiaozhi,
+    /// The audio proxy.
+    #[garde(dive)]
+    pub audio_proxy: AudioProxy,
+    /// The Janus room.
+    #[garde(dive)]
+    pub janus: Janus,
 }
 
 /// `server:`

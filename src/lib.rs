@@ -18,6 +18,10 @@ pub mod track;
 
 pub mod session;
 
+pub mod audio_proxy;
+pub mod janus;
+pub mod xiaozhi;
+
 pub mod http;
 pub mod offline;
 pub mod server;

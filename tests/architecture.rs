@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "track"],
     &["rtc"],
     &["session"],
+    &["xiaozhi", "audio_proxy", "janus"],
     &["http", "offline"],
     &["server"],
     &["bench"],

@@ -14,7 +14,7 @@ use tracing::{Instrument, debug, info_span, warn};
 use super::audience::{self, Audience};
 use super::event::{CaptionWord, Event, Line, State, TurnEvent};
 use super::speaker::{Hold, Speaker};
-use super::turn::{self, Chat, Minds, TurnError, Utterance};
+use super::turn::{self, Chat, Minds, Spoken, TurnError, Utterance};
 use super::{Origin, Session, tools};
 use crate::llm::{History, Role};
 use crate::media::{AUDIO_RATE_HZ, Mark, TurnId, Word};
@@ -64,6 +64,8 @@ pub(super) enum Words {
     Chat(String),
     /// Play it: 16 kHz mono.
     Recording(Vec<i16>),
+    /// Play what comes.
+    Relayed(mpsc::Receiver<Spoken>),
 }
 
 impl Words {
@@ -387,6 +389,7 @@ impl Conversation {
             Words::Echo(text) => Utterance::Echo(text),
             Words::Chat(_) => Utterance::Chat(self.chat(id, origin)),
             Words::Recording(sound) => Utterance::Recording(sound),
+            Words::Relayed(answer) => Utterance::Relayed(answer),
         };
         let speaker = Arc::new(Speaker::new(Arc::clone(&self.session.player), id));
         let run = turn::run(Arc::clone(&speaker), utterance, self.minds.clone());
@@ -420,7 +423,8 @@ impl Conversation {
         let lines = self.session.history();
         let messages = self.history.fit(lines.iter().map(|Line { role, text }| (*role, text.as_str())));
         let tools = &self.minds.tools;
-        let own = tools::built_in(tools, &self.session, &self.catalogue, turn);
+        let mut own = tools::built_in(tools, &self.session, &self.catalogue, turn);
+        own.extend(self.session.tools());
         // Only the channel `chat` tells whose utterance it is.
         let splitter = origin.map_or_else(SentenceSplitter::new, |_| SentenceSplitter::at_every_comma());
         Chat { messages, tools: tools.with(own), max_rounds: tools.max_rounds(), splitter }

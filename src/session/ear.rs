@@ -32,10 +32,11 @@ const BACK_CHANNELS: [&str; 34] = [
 
 /// What a viewer says about its microphone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mic {
-    pub(super) on: bool,
+pub struct Mic {
+    /// Whether it is to be heard. Turning it off ends what is being said at once.
+    pub on: bool,
     /// `on` is a key that is held: it begins and ends what is said.
-    pub(super) hold: bool,
+    pub hold: bool,
 }
 
 impl Default for Mic {

@@ -11,6 +11,7 @@ mod conversation;
 mod ear;
 mod event;
 mod fallback;
+mod guest;
 mod recording;
 mod registry;
 mod speaker;
@@ -30,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
 use uuid::Uuid;
 
-use crate::llm::{History, Role};
+use crate::llm::{History, Role, Tool};
 use crate::metrics;
 use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
@@ -38,13 +39,14 @@ use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
 
 use conversation::{Command, Conversation, Saying, Words};
 
-pub use ear::Ears;
+pub use ear::{Ears, Mic};
 pub use event::{As, CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
+pub use guest::Guest;
 pub use recording::{RECORDING_BYTES, RecordingError};
 pub use registry::{NoSlot, SessionRegistry, Slot};
 pub use speaker::Speaker;
 pub use text::{MAX_CHARS, TextError, check as check_text};
-pub use turn::{Chat, Minds, TurnError, Utterance, run as run_turn};
+pub use turn::{Chat, Minds, Spoken, TurnError, Utterance, run as run_turn};
 pub use viewer::{JoinError, Joined};
 
 /// Commands that may wait: the conversation takes them at once, so a full queue means that it is ending.
@@ -128,6 +130,8 @@ struct Inner {
     state: State,
     lines: VecDeque<Line>,
     peers: HashMap<Uuid, Arc<rtc::Peer>>,
+    /// What a model may use beside what is configured.
+    tools: Vec<Arc<dyn Tool>>,
     reason: Option<&'static str>,
 }
 
@@ -169,6 +173,12 @@ impl Session {
     /// Says `text` literally, or answers it, after what is being said or instead of it.
     pub async fn say(&self, text: String, chat: bool, interrupt: bool) -> Result<(), Busy> {
         self.say_for(text, chat, interrupt, None).await
+    }
+
+    /// Plays an answer that another machine makes, as it comes; the end of the channel is the end of the answer. Whoever sends
+    /// finds the channel closed once the answer is cut.
+    pub async fn relay(&self, answer: mpsc::Receiver<Spoken>, interrupt: bool) -> Result<(), Busy> {
+        self.put(Words::Relayed(answer), interrupt, None).await
     }
 
     async fn say_for(&self, text: String, chat: bool, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
@@ -219,6 +229,15 @@ impl Session {
     /// Has the avatar make a gesture, whatever else it does.
     pub fn act(&self, gesture: Gesture) -> Result<(), Busy> {
         if self.player.gesture(gesture) { Ok(()) } else { Err(Busy::Full) }
+    }
+
+    /// What a model may use from the next answer on, beside what is configured.
+    pub fn set_tools(&self, tools: Vec<Arc<dyn Tool>>) {
+        self.lock().tools = tools;
+    }
+
+    fn tools(&self) -> Vec<Arc<dyn Tool>> {
+        self.lock().tools.clone()
     }
 
     /// Ends it for everybody, for the reason that the metrics will show.

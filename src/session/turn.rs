@@ -34,6 +34,17 @@ pub enum Utterance {
     Chat(Chat),
     /// This sound, 16 kHz mono. It has no caption, and the face listens to it.
     Recording(Vec<i16>),
+    /// What another machine says, as it comes. The face listens to it.
+    Relayed(mpsc::Receiver<Spoken>),
+}
+
+/// A piece of an answer that another machine makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// What is said from here on.
+    Text(String),
+    /// 16 kHz mono.
+    Sound(Vec<i16>),
 }
 
 impl Utterance {
@@ -42,7 +53,7 @@ impl Utterance {
         match self {
             Self::Echo(text) => text,
             Self::Chat(chat) => chat.messages.iter().rev().find_map(Message::said_by_user).unwrap_or_default(),
-            Self::Recording(_) => "",
+            Self::Recording(_) | Self::Relayed(_) => "",
         }
     }
 }
@@ -129,6 +140,10 @@ async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> (bool, Re
         play(speaker, &sound).await;
         return (true, Ok(()));
     }
+    if let Utterance::Relayed(pieces) = utterance {
+        relay(speaker, pieces).await;
+        return (true, Ok(()));
+    }
     let (clauses_tx, mut clauses) = mpsc::channel(CLAUSE_QUEUE);
     let mut writer = Writer { splitter: SentenceSplitter::new(), clauses: clauses_tx, began: Some(began) };
     let writing = async move {
@@ -138,7 +153,7 @@ async fn say(speaker: &Speaker, utterance: Utterance, minds: Minds) -> (bool, Re
                 Ok(())
             }
             Utterance::Chat(chat) => answer(&*minds.chat, chat, &mut writer).await,
-            Utterance::Recording(_) => Ok(()),
+            Utterance::Recording(_) | Utterance::Relayed(_) => Ok(()),
         };
         if answered.is_ok() {
             writer.flush().await;
@@ -181,6 +196,33 @@ async fn play(speaker: &Speaker, sound: &[i16]) {
     for samples in sound.chunks(SAMPLES_PER_FRAME) {
         let mut frame = AudioFrame::SILENCE;
         frame.0[..samples.len()].copy_from_slice(samples);
+        speaker.say(Item::Audio(frame)).await;
+    }
+}
+
+/// Queues what another machine says, a clause for each text.
+async fn relay(speaker: &Speaker, mut pieces: mpsc::Receiver<Spoken>) {
+    let clause = |text| Item::Clause { text, words: Vec::new(), phonemes: Vec::new() };
+    let mut frames = Framer::default();
+    let mut begun = false;
+    while let Some(piece) = pieces.recv().await {
+        match piece {
+            Spoken::Text(text) => {
+                speaker.say(Item::Written(text.clone())).await;
+                speaker.say(clause(text)).await;
+            }
+            Spoken::Sound(sound) => {
+                if !begun {
+                    speaker.say(clause(String::new())).await;
+                }
+                for frame in frames.push(&sound) {
+                    speaker.say(Item::Audio(frame)).await;
+                }
+            }
+        }
+        begun = true;
+    }
+    if let Some(frame) = frames.finish() {
         speaker.say(Item::Audio(frame)).await;
     }
 }

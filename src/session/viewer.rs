@@ -99,10 +99,10 @@ impl Session {
 }
 
 /// A viewer's place, counted while it is held.
-struct Seat(Arc<Session>);
+pub(super) struct Seat(Arc<Session>);
 
 impl Seat {
-    fn take(session: &Arc<Session>) -> Result<Self, JoinError> {
+    pub(super) fn take(session: &Arc<Session>) -> Result<Self, JoinError> {
         let taken = session.viewers.send_if_modified(|count| {
             let free = *count < MAX_VIEWERS;
             *count += usize::from(free);

@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 
 use super::{Encoded, MediaSink, Stamped};
 use crate::codec::{self, OpusEncoder, VideoCodec, VideoEncoder};
-use crate::media::{AudioFrame, VideoFrame};
+use crate::media::{AudioFrame, TurnId, VideoFrame};
 use crate::metrics;
 use crate::render::Watched;
 
@@ -32,7 +32,8 @@ const RISE_SPACING: u64 = 125;
 pub type EncodeError = codec::Error;
 
 pub(super) enum Raw {
-    Audio(Stamped<AudioFrame>),
+    /// And the answer that it belongs to.
+    Audio(Stamped<AudioFrame>, Option<TurnId>),
     Video(Stamped<Arc<VideoFrame>>),
 }
 
@@ -64,7 +65,8 @@ pub(super) fn run(raw: &Receiver<Raw>, sinks: &Sinks, watched: &Watched, bitrate
     for frame in raw {
         let sinks = current(sinks);
         match frame {
-            Raw::Audio(Stamped { frame, pts }) => {
+            Raw::Audio(Stamped { frame, pts }, turn) => {
+                sinks.iter().for_each(|sink| sink.hear(&frame, turn));
                 // Encoded even when nobody listens: the decoder's state of whoever joins next must not jump.
                 let packet = Encoded::Audio { data: opus.encode(&frame)?, pts };
                 sinks.iter().for_each(|sink| sink.push(&packet));

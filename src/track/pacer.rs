@@ -25,6 +25,8 @@ pub struct Pacer {
     anchor: Option<Instant>,
     tick: u64,
     skipped: u64,
+    /// Ticks that were played before their time since the last [`Pacer::rest`].
+    ahead: u64,
 }
 
 impl Pacer {
@@ -52,6 +54,23 @@ impl Pacer {
         let tick = self.tick;
         self.tick += 1;
         tick
+    }
+
+    /// The next tick before its time; those that follow are as far from it as ever.
+    pub fn hurry(&mut self, now: Instant) -> u64 {
+        self.anchor = Some(self.anchor.unwrap_or(now) - AUDIO_PTIME);
+        self.ahead += 1;
+        self.advance()
+    }
+
+    /// Ticks that were hurried since the last rest.
+    pub fn ahead(&self) -> u64 {
+        self.ahead
+    }
+
+    /// Whoever listens has heard all: what is hurried from here on is ahead of that.
+    pub fn rest(&mut self) {
+        self.ahead = 0;
     }
 
     /// Ticks given up to stalls so far.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::encode::{self, Bitrate, ENCODE_QUEUE, EncodeError, Sinks};
-use super::playout::{Playout, State};
+use super::playout::{Lead, Playout, State};
 use super::{MediaSink, Played};
 use crate::media::TurnId;
 use crate::render::{self, Change, CurrentTurn, Gesture, Item, LipSync, SLICE_QUEUE, Watched, Worker};
@@ -65,6 +65,7 @@ pub struct HumanPlayer {
     current: CurrentTurn,
     sinks: Sinks,
     watched: Watched,
+    lead: Lead,
     stop: CancellationToken,
 }
 
@@ -82,6 +83,7 @@ impl HumanPlayer {
         let current = CurrentTurn::default();
         let sinks = Sinks::default();
         let watched = Watched::default();
+        let lead = Lead::default();
         let stop = CancellationToken::new();
 
         let waits = setup.throttle == Throttle::Off;
@@ -99,6 +101,7 @@ impl HumanPlayer {
             played,
             current: current.clone(),
             throttle: setup.throttle,
+            lead: lead.clone(),
             stop: stop.clone(),
             state: State::default(),
         };
@@ -111,7 +114,7 @@ impl HumanPlayer {
                 _ => Ended::Panicked,
             }
         };
-        Ok((Self { speech, changes, current, sinks, watched, stop }, ended))
+        Ok((Self { speech, changes, current, sinks, watched, lead, stop }, ended))
     }
 
     /// Queues `item` of `turn`, waiting while 2 s of speech are ahead. False once the player has ended.
@@ -149,6 +152,12 @@ impl HumanPlayer {
             self.watched.set(true);
         }
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner).push(sink);
+    }
+
+    /// Has the first `frames` of 20 ms of each answer leave at once and the rest as far ahead of its time, from the next answer
+    /// on. For sound alone that the receiver buffers: pictures would leave in a burst, too.
+    pub fn run_ahead(&self, frames: u64) {
+        self.lead.set(frames);
     }
 
     /// Ends at once, whatever is queued.

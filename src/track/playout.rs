@@ -4,6 +4,7 @@
 //! [`Played`] for each mark at the moment its sample is played. One task per session.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::encode::Raw;
+use super::encode::{ENCODE_QUEUE, Raw};
 use super::{Due, Pacer, PlayerStreamTrack, Throttle};
 use crate::media::{AudioFrame, AvSlice, Mark, TurnId, VideoFrame};
 use crate::metrics;
@@ -39,8 +40,23 @@ pub(super) struct Playout {
     pub(super) played: mpsc::Sender<Played>,
     pub(super) current: CurrentTurn,
     pub(super) throttle: Throttle,
+    pub(super) lead: Lead,
     pub(super) stop: CancellationToken,
     pub(super) state: State,
+}
+
+/// How many frames of an answer leave before their time, for a receiver that buffers and has no clock of ours.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lead(Arc<AtomicU64>);
+
+impl Lead {
+    pub(super) fn set(&self, frames: u64) {
+        self.0.store(frames, Ordering::Release);
+    }
+
+    fn frames(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// What playout keeps from tick to tick.
@@ -85,7 +101,15 @@ impl Playout {
 
     async fn real_time(&mut self) -> Result<(), RenderEnded> {
         let before = self.state.pacer.skipped();
-        match self.state.pacer.poll(Instant::now()) {
+        let now = Instant::now();
+        let hurries = self.hurries();
+        let ready = (!self.state.audio.is_empty() || !self.slices.is_empty()) && self.raw.len() + 2 <= ENCODE_QUEUE;
+        let due = match self.state.pacer.poll(now) {
+            Due::At(_) if hurries && ready => Due::Now(self.state.pacer.hurry(now)),
+            Due::At(deadline) if hurries => Due::At(deadline.min(now + POLL)),
+            due => due,
+        };
+        match due {
             Due::At(deadline) => tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
@@ -105,6 +129,15 @@ impl Playout {
             }
         }
         Ok(())
+    }
+
+    /// Whether an answer is played that is not as far ahead of its time as it should be.
+    fn hurries(&mut self) -> bool {
+        if self.state.loaded.is_none_or(|turn| self.current.is_stale(turn)) {
+            self.state.pacer.rest();
+            return false;
+        }
+        self.state.pacer.ahead() < self.lead.frames()
     }
 
     /// Two ticks for each slice, as soon as there is one; nothing is dropped.
@@ -186,7 +219,8 @@ impl Playout {
                 self.state.audio.push(AudioFrame::SILENCE);
             }
         }
-        Some(Raw::Audio(sound))
+        let answer = self.state.loaded.filter(|turn| !self.current.is_stale(*turn));
+        Some(Raw::Audio(sound, answer))
     }
 
     /// Whether the loaded answer is stale and its voice has not been faded out yet.
@@ -241,6 +275,7 @@ mod tests {
             played: mpsc::channel(8).0,
             current: current.clone(),
             throttle,
+            lead: Lead::default(),
             stop: CancellationToken::new(),
             state: State::default(),
         };
@@ -250,10 +285,40 @@ mod tests {
     fn sounds(raw: &Receiver<Raw>) -> Vec<(u64, bool)> {
         raw.try_iter()
             .filter_map(|r| match r {
-                Raw::Audio(s) => Some((s.pts.ticks, s.frame != AudioFrame::SILENCE)),
+                Raw::Audio(s, _) => Some((s.pts.ticks, s.frame != AudioFrame::SILENCE)),
                 Raw::Video(_) => None,
             })
             .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_run_ahead_of_its_time_and_keeps_its_lead() {
+        let (playout, slices, raw, _) = playout(Throttle::RealTime);
+        playout.lead.set(15);
+        tokio::spawn(playout.run());
+        let feeding = std::thread::spawn(move || {
+            for turn in (0..2).flat_map(|answer| (0..20).map(move |n| (n < 15).then_some(answer + 1))) {
+                slices.send(slice(turn)).unwrap();
+            }
+            slices
+        });
+        let (began, mut heard) = (Instant::now(), Vec::new());
+        while heard.len() < 80 {
+            sleep(POLL).await;
+            // The thread that feeds has no part in this clock.
+            std::thread::sleep(POLL);
+            heard.extend(sounds(&raw).into_iter().map(|(_, is_tone)| (began.elapsed(), is_tone)));
+        }
+        let slices = feeding.join().unwrap();
+        let tones: Vec<_> = heard.iter().filter(|(_, is_tone)| *is_tone).map(|(at, _)| *at).collect();
+        assert_eq!(tones.len(), 60, "nothing of it is lost");
+        for answer in tones.chunks(30) {
+            let burst = answer.iter().filter(|at| **at - answer[0] < Duration::from_millis(60)).count();
+            assert!((15..=20).contains(&burst), "{burst} frames at once");
+            let rest = *answer.last().unwrap() - answer[15];
+            assert!(rest.abs_diff(Duration::from_millis(14 * 20)) < Duration::from_millis(41), "then in time: {rest:?}");
+        }
+        drop(slices);
     }
 
     #[tokio::test(start_paused = true)]

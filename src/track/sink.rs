@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::codec::VideoCodec;
-use crate::media::MediaTime;
+use crate::media::{AudioFrame, MediaTime, TurnId};
 
 /// One encoded frame and its presentation time.
 #[derive(Clone, Debug)]
@@ -43,6 +43,10 @@ pub trait MediaSink: Send + Sync {
 
     /// Takes a frame. A sink that is too slow drops it and asks for a keyframe later.
     fn push(&self, frame: &Encoded);
+
+    /// Takes 20 ms of sound as they were before they were coded, and the answer that they belong to: for those who send
+    /// another codec, or none.
+    fn hear(&self, _sound: &AudioFrame, _turn: Option<TurnId>) {}
 
     /// No more frames are wanted: the sink may be forgotten.
     fn is_closed(&self) -> bool;

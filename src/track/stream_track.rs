@@ -63,6 +63,11 @@ impl<F> PlayerStreamTrack<F> {
         Some(Stamped { frame, pts: MediaTime { ticks: tick * self.clock_per_tick, rate_hz: self.rate_hz } })
     }
 
+    /// Whether nothing is queued.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Forgets what is queued.
     pub fn clear(&mut self) {
         self.queue.clear();

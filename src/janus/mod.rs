@@ -1,0 +1,1 @@
+//! The client that joins a Janus audiobridge room (seed 000).
