@@ -129,7 +129,9 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
         StatusCode::NO_CONTENT.into_response()
     } else {
         let handled = async {
-            if allowed == Origin::Foreign && changes_state(request.method()) {
+            // A browser lets any page open a WebSocket to anywhere, and asks nobody (RFC 6455 §10.2).
+            let acts = changes_state(request.method()) || request.headers().contains_key(header::UPGRADE);
+            if allowed == Origin::Foreign && acts {
                 let msg = "pages of other sites may not call this: add their origin to server.cors";
                 return Err(Failure::new(StatusCode::FORBIDDEN, "foreign_origin", msg));
             }

@@ -1,5 +1,6 @@
 //! The HTTP surface: `LiveTalking`'s routes, ours under `/v1`, operations, and the page.
 
+mod audio_proxy;
 mod client;
 mod error;
 mod gate;
@@ -17,6 +18,7 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, get};
 use poem_openapi::OpenApiService;
 use tokio::sync::Semaphore;
 
+use crate::audio_proxy::Proxy;
 use crate::config::Config;
 use crate::render::Catalogue;
 use crate::session::Shared;
@@ -34,6 +36,7 @@ pub struct App {
     shared: Arc<Shared>,
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
+    audio_proxy: Option<Arc<Proxy>>,
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
@@ -43,11 +46,13 @@ impl App {
     /// Over a running server's parts.
     pub fn new(config: Config, shared: Arc<Shared>, catalogue: Arc<Catalogue>, metrics: PrometheusHandle) -> Arc<Self> {
         let limits = Limits::new(config.server.offers_per_minute);
+        let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
         Arc::new(Self {
             config,
             shared,
             catalogue,
             metrics,
+            audio_proxy,
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
@@ -80,6 +85,10 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/healthz", get(ops::healthz))
         .at("/readyz", get(ops::readyz))
         .at("/metrics", get(ops::metrics));
+    let routes = match &app.audio_proxy {
+        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy).data(Arc::clone(proxy))),
+        None => routes,
+    };
     let routes = page::routes(routes, &app.config.server.page).data(Arc::clone(app)).map_to_response();
     let gate_app = Arc::clone(app);
     routes
