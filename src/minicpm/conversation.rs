@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info_span, warn};
@@ -34,6 +34,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// A body that is over within this and said nothing is a fault: asking at once would be asking without end.
 const TOO_SOON: Duration = Duration::from_millis(500);
+/// How long the server may take to say whose it is.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Refusals in a row after which whoever talks is told that the server is busy.
 const PATIENCE: u32 = 3;
 
@@ -70,8 +72,15 @@ impl Conversation {
         let (events_tx, events) = mpsc::channel(REPLY_QUEUE);
         let leave = CancellationToken::new();
         let span = info_span!("minicpm", uid = uid.chars().take(8).collect::<String>());
-        let task =
-            Talk { server: Server::new(place, uid), microphone: Arc::clone(&microphone), chunk, cuts, events: events_tx };
+        let task = Talk {
+            server: Server::new(place, uid),
+            microphone: Arc::clone(&microphone),
+            chunk,
+            cuts,
+            events: events_tx,
+            probe: Notify::new(),
+            acks: watch::Sender::new(()),
+        };
         tracker.spawn(task.run(leave.clone()).instrument(span));
         Self { microphone, cut, events, _leave: leave.drop_guard() }
     }
@@ -104,6 +113,10 @@ struct Talk {
     chunk: Duration,
     cuts: watch::Receiver<u64>,
     events: mpsc::Sender<(u64, Event)>,
+    /// Something is to be uploaded at once.
+    probe: Notify,
+    /// Changes with each word about an upload.
+    acks: watch::Sender<()>,
 }
 
 impl Talk {
@@ -180,10 +193,12 @@ impl Talk {
                     Ok(ack) => {
                         *failures = 0;
                         metrics::upload(ack.name());
+                        self.acks.send_replace(());
                         continue;
                     }
                     Err(error) => return error,
                 },
+                () = self.probe.notified() => slicer.anything(),
                 samples = self.microphone.take() => slicer.push(&samples, Instant::now()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => slicer.pause(Instant::now()),
             };
@@ -207,7 +222,12 @@ impl Talk {
                 answered = self.answer(number) => Some(answered),
             };
             match answered {
-                Some(Ok(())) => (pause, refusals) = (FIRST_PAUSE, 0),
+                Some(Ok(ended)) => {
+                    if !ended {
+                        self.ask_whose().await;
+                    }
+                    (pause, refusals) = (FIRST_PAUSE, 0);
+                }
                 Some(Err(error)) => {
                     refusals = if error == Error::Busy { refusals + 1 } else { 0 };
                     debug!(why = error.name(), "no answer: asking again");
@@ -216,6 +236,7 @@ impl Talk {
                     if refusals == PATIENCE || matches!(error, Error::BrokenOff | Error::Reported(_) | Error::Garbled) {
                         self.tell(number, Event::Trouble(error)).await;
                     }
+                    self.ask_whose().await;
                     tokio::select! {
                         () = raised(&mut cuts) => {}
                         () = sleep(pause) => {}
@@ -232,8 +253,16 @@ impl Talk {
         }
     }
 
-    /// One answer. Ends without an error also where it was stopped before anything came.
-    async fn answer(&self, number: u64) -> Result<(), Error> {
+    /// An answer that ends by itself may mean that somebody has taken the server over: asking for the next one would take it
+    /// back. It says so about anything that is uploaded, and then all of this is over.
+    async fn ask_whose(&self) {
+        let mut acks = self.acks.subscribe();
+        self.probe.notify_one();
+        let _ = timeout(PROBE_TIMEOUT, acks.changed()).await;
+    }
+
+    /// One answer, and whether it said that it is complete.
+    async fn answer(&self, number: u64) -> Result<bool, Error> {
         let began = Instant::now();
         let response = self.server.completions().await?;
         let mut body = response.bytes_stream();
@@ -255,7 +284,7 @@ impl Talk {
             Some(error) => Err(error),
             None if broke && !reply.has_ended() => Err(if reply.has_said() { Error::BrokenOff } else { Error::Unreachable }),
             None if !reply.has_begun() && began.elapsed() < TOO_SOON => Err(Error::Unreachable),
-            None => Ok(()),
+            None => Ok(reply.has_ended()),
         }
     }
 

@@ -68,6 +68,11 @@ impl Slicer {
         self.rest()
     }
 
+    /// Something to send at once: the rest, filled up, or a slice of silence.
+    pub(super) fn anything(&mut self) -> Vec<Vec<i16>> {
+        if self.gathered.is_empty() { vec![vec![0; SLICE]] } else { self.rest() }
+    }
+
     /// All that is left, filled up: the outside is gone.
     pub(super) fn rest(&mut self) -> Vec<Vec<i16>> {
         let filled = self.gathered.len().div_ceil(SLICE) * SLICE;
