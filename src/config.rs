@@ -19,9 +19,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{asr, llm, tts};
 
-pub use audio_proxy::AudioProxy;
+pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
-pub use xiaozhi::{Auth, Xiaozhi, XiaozhiWebRtc};
+pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 
 pub use crate::values::Secret;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use poem::Endpoint;
 use poem::listener::TcpAcceptor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use crate::rtc::{self, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
-use crate::{asr, janus, llm, metrics, tts};
+use crate::{asr, janus, llm, metrics, minicpm, tts};
 
 /// How long sessions may take to end once they are told to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,6 +59,9 @@ pub enum Error {
     /// No client for the tools of the language model.
     #[error("llm.tools: {0}")]
     Tools(#[from] reqwest::Error),
+    /// No client for the servers of speech models.
+    #[error("audio_proxy.minicpm: {0}")]
+    SpeechModels(#[source] reqwest::Error),
     /// No figures.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -70,6 +74,8 @@ pub enum Error {
 pub struct Server {
     config: Config,
     tcp: std::net::TcpListener,
+    /// The port that seed 002's signalling has for itself, if any.
+    signalling: Option<std::net::TcpListener>,
     shared: Arc<Shared>,
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
@@ -85,6 +91,7 @@ impl Server {
         let tcp = std::net::TcpListener::bind(listen).map_err(|source| bind_error(listen, "tcp", source))?;
         let address = tcp.local_addr()?;
         let mux = UdpMux::bind(address).map_err(|source| bind_error(address, "udp", source))?;
+        let signalling = signalling(&config)?;
         let avatars = config.avatars.clone();
         let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&avatars.dir, &avatars.default));
         let (tts, dir) = (config.tts.clone(), config.models.dir.clone());
@@ -102,9 +109,11 @@ impl Server {
             catalogue: Arc::clone(&catalogue),
             rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), bitrate },
             bitrate,
+            speech_models: minicpm::Pool::new(&config.audio_proxy.minicpm).map_err(Error::SpeechModels)?,
             tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
         });
-        Ok(Self { config, tcp, shared, catalogue, metrics })
+        Ok(Self { config, tcp, signalling, shared, catalogue, metrics })
     }
 
     /// Where it listens: the port is known even if 0 was asked for.
@@ -116,16 +125,11 @@ impl Server {
     /// signal ends at once.
     pub async fn run(self) -> Result<(), Error> {
         let app = App::new(self.config.clone(), Arc::clone(&self.shared), self.catalogue, self.metrics);
-        self.tcp.set_nonblocking(true)?;
-        let acceptor = TcpAcceptor::from_std(self.tcp)?;
         let stop_http = CancellationToken::new();
-        let stopped = stop_http.clone().cancelled_owned();
-        let serving = poem::Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
-            http::routes(&app),
-            stopped,
-            Some(Duration::from_secs(1)),
-        );
-        let serving = tokio::spawn(serving);
+        let serving = tokio::spawn(serve(self.tcp, http::routes(&app), stop_http.clone()));
+        if let Some(tcp) = self.signalling {
+            tokio::spawn(serve(tcp, http::signalling_routes(&app), stop_http.clone()));
+        }
         let rooms = Rooms::enter(&self.config, &self.shared);
         let mut signals = Signals::new()?;
         signals.next().await;
@@ -138,6 +142,25 @@ impl Server {
         serving.await.map_err(io::Error::other)??;
         Ok(())
     }
+}
+
+/// Serves `routes` until `stop` fires, and for one second more.
+async fn serve(tcp: std::net::TcpListener, routes: impl Endpoint + 'static, stop: CancellationToken) -> io::Result<()> {
+    tcp.set_nonblocking(true)?;
+    let acceptor = TcpAcceptor::from_std(tcp)?;
+    let server = poem::Server::new_with_acceptor(acceptor);
+    server.run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(Duration::from_secs(1))).await
+}
+
+/// The port of seed 002's signalling, on the address of everything else.
+fn signalling(config: &Config) -> Result<Option<std::net::TcpListener>, Error> {
+    let webrtc = &config.xiaozhi.webrtc;
+    if !config.xiaozhi.enabled || !webrtc.enabled || webrtc.port == 0 || webrtc.port == config.server.listen.port() {
+        return Ok(None);
+    }
+    let address = SocketAddr::new(config.server.listen.ip(), webrtc.port);
+    let tcp = std::net::TcpListener::bind(address).map_err(|source| bind_error(address, "tcp", source))?;
+    Ok(Some(tcp))
 }
 
 struct Signals {
@@ -201,6 +224,7 @@ async fn drain(shared: &Shared, rooms: Rooms, grace: Duration) {
     for session in shared.registry.all() {
         session.end("shutdown");
     }
+    shared.stop.cancel();
     shared.tracker.close();
     if tokio::time::timeout(END_TIMEOUT, shared.tracker.wait()).await.is_err() {
         warn!(tasks = shared.tracker.len(), "sessions did not end in time");

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::values::{Secret, seconds};
 
@@ -32,7 +33,7 @@ pub struct Xiaozhi {
     pub farewell: String,
     /// Of browser clients.
     #[garde(dive)]
-    pub webrtc: XiaozhiWebRtc,
+    pub webrtc: WebRtc,
 }
 
 impl Default for Xiaozhi {
@@ -44,7 +45,7 @@ impl Default for Xiaozhi {
             timezone_offset: 480,
             silence: Duration::from_mins(2),
             farewell: "那我先休息了，有事再叫我。".into(),
-            webrtc: XiaozhiWebRtc::default(),
+            webrtc: WebRtc::default(),
         }
     }
 }
@@ -73,17 +74,121 @@ fn has_key(key: &Secret) -> impl FnOnce(&bool, &()) -> garde::Result + '_ {
     }
 }
 
-/// `xiaozhi.webrtc:`, named as in their own configuration.
+/// `xiaozhi.webrtc:`, the same keys as the original's `webrtc:`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
-pub struct XiaozhiWebRtc {
-    /// Whether a device's WebRTC connection takes the place of the Opus of its socket.
+pub struct WebRtc {
+    /// Whether there is a route, and a port.
+    #[garde(skip)]
+    pub enabled: bool,
+    /// Path of the WebSocket.
+    #[garde(custom(path))]
+    pub signaling_path: String,
+    /// TCP port of its own; 0: `server.listen` alone.
+    #[garde(skip)]
+    pub port: u16,
+    /// Whether a device's sound goes over its WebRTC connection alone, while it has one.
     #[garde(skip)]
     pub replace_opus: bool,
+    /// Who tells this server its address on the other side of a NAT.
+    #[garde(dive, length(max = 8))]
+    pub stun_servers: Vec<StunServer>,
+    /// Accepted, and of no use to a server that can be reached.
+    #[garde(dive, length(max = 8))]
+    pub turn_servers: Vec<TurnServer>,
+    /// How often a STUN server is asked.
+    #[garde(range(max = 100))]
+    pub max_retries: u32,
+    /// Between two attempts.
+    #[garde(skip)]
+    #[serde(serialize_with = "crate::values::seconds::serialize", deserialize_with = "seconds_or_number")]
+    pub retry_interval: Duration,
+    /// From the answer to media.
+    #[garde(custom(within_minutes))]
+    #[serde(serialize_with = "crate::values::seconds::serialize", deserialize_with = "seconds_or_number")]
+    pub connection_timeout: Duration,
 }
 
-impl Default for XiaozhiWebRtc {
+impl Default for WebRtc {
     fn default() -> Self {
-        Self { replace_opus: true }
+        Self {
+            enabled: true,
+            signaling_path: "/ws/signaling".into(),
+            port: 0,
+            replace_opus: true,
+            stun_servers: Vec::new(),
+            turn_servers: Vec::new(),
+            max_retries: 3,
+            retry_interval: Duration::from_secs(1),
+            connection_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One of `xiaozhi.webrtc.stun_servers`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct StunServer {
+    /// `stun:host:port`.
+    #[garde(custom(super::stun_url))]
+    pub urls: String,
+}
+
+/// One of `xiaozhi.webrtc.turn_servers`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct TurnServer {
+    /// `turn:host:port`.
+    #[garde(custom(super::turn_url))]
+    pub urls: String,
+    /// Who we are to it.
+    #[garde(length(max = 256))]
+    #[serde(default)]
+    pub username: String,
+    /// Its password.
+    #[garde(skip)]
+    #[serde(default)]
+    pub credential: Secret,
+}
+
+/// `30s`, or the original's `30`.
+fn seconds_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Number(number) => crate::values::seconds::deserialize(Value::from(format!("{number}s"))),
+        other => crate::values::seconds::deserialize(other),
+    }
+    .map_err(serde::de::Error::custom)
+}
+
+fn path(path: &str, (): &()) -> garde::Result {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    if path.len() > 1 && path.starts_with('/') && path.chars().all(plain) && !path.contains("//") {
+        return Ok(());
+    }
+    Err(garde::Error::new("must be a path such as /ws/signaling"))
+}
+
+fn within_minutes(time: &Duration, (): &()) -> garde::Result {
+    if (Duration::from_secs(1)..=Duration::from_mins(5)).contains(time) {
+        return Ok(());
+    }
+    Err(garde::Error::new("must be 1s to 300s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_of_the_original_is_taken_as_it_stands() {
+        let theirs = "enabled: true\nwebrtc:\n  enabled: true\n  signaling_path: \"/ws/signaling\"\n  port: 8082\n  replace_opus: true\n  \
+                      stun_servers:\n    - urls: \"stun:stun.example:3478\"\n  turn_servers:\n    - urls: \"turn:turn.example:3478\"\n      \
+                      username: \"u\"\n      credential: \"p\"\n  max_retries: 3\n  retry_interval: 1\n  connection_timeout: 30\n";
+        let webrtc = serde_saphyr::from_str::<Xiaozhi>(theirs).unwrap().webrtc;
+        assert_eq!((webrtc.port, webrtc.connection_timeout), (8082, Duration::from_secs(30)));
+        assert_eq!(webrtc.turn_servers[0].credential.reveal(), Some("p"));
+        assert!(webrtc.validate().is_ok());
+        assert!(serde_saphyr::from_str::<Xiaozhi>("webrtc:\n  retry_interval: soon\n").is_err());
+        assert!(WebRtc { signaling_path: "ws".into(), ..WebRtc::default() }.validate().is_err());
     }
 }

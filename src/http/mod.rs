@@ -1,5 +1,6 @@
 //! The HTTP surface: `LiveTalking`'s routes, ours under `/v1`, operations, and the page.
 
+mod audio_proxy;
 mod client;
 mod error;
 mod gate;
@@ -7,6 +8,7 @@ mod humanaudio;
 mod livetalking;
 mod ops;
 mod page;
+mod signalling;
 mod v1;
 
 use std::sync::Arc;
@@ -17,10 +19,11 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, get};
 use poem_openapi::OpenApiService;
 use tokio::sync::Semaphore;
 
+use crate::audio_proxy::Proxy;
 use crate::config::Config;
 use crate::render::Catalogue;
 use crate::session::Shared;
-use crate::xiaozhi;
+use crate::xiaozhi::{self, Signalling};
 
 use error::Failure;
 use gate::Limits;
@@ -35,23 +38,41 @@ pub struct App {
     shared: Arc<Shared>,
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
+    audio_proxy: Option<Arc<Proxy>>,
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
+    /// xiaozhi's devices, if they are wanted.
+    xiaozhi: Option<Arc<xiaozhi::Gateway>>,
+    /// Seed 002's, if it is wanted.
+    signalling: Option<Arc<Signalling>>,
 }
 
 impl App {
     /// Over a running server's parts.
     pub fn new(config: Config, shared: Arc<Shared>, catalogue: Arc<Catalogue>, metrics: PrometheusHandle) -> Arc<Self> {
-        let limits = Limits::new(config.server.offers_per_minute);
+        let offers_per_minute = config.server.offers_per_minute;
+        let limits = Limits::new(offers_per_minute);
+        let theirs = &config.xiaozhi;
+        let xiaozhi = theirs
+            .enabled
+            .then(|| xiaozhi::Gateway::new(Arc::clone(&shared), theirs.clone(), config.server.trusted_proxies.clone()));
+        let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled).map(|gateway| {
+            let devices = Arc::clone(&gateway.devices);
+            Signalling::new(theirs.webrtc.clone(), offers_per_minute, Arc::clone(&shared), devices)
+        });
+        let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
         Arc::new(Self {
             config,
             shared,
             catalogue,
             metrics,
+            audio_proxy,
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
+            xiaozhi,
+            signalling,
         })
     }
 }
@@ -82,7 +103,25 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/readyz", get(ops::readyz))
         .at("/metrics", get(ops::metrics));
     let routes = gateways(routes, app);
-    let routes = page::routes(routes, &app.config.server.page).data(Arc::clone(app)).map_to_response();
+    guarded(page::routes(routes, &app.config.server.page), app)
+}
+
+/// The routes of the port that seed 002's signalling has for itself.
+pub fn signalling_routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
+    guarded(signalling(Route::new(), app), app)
+}
+
+/// What the signalling is reached by.
+fn signalling(routes: Route, app: &App) -> Route {
+    match app.signalling {
+        Some(_) => routes.at(&app.config.xiaozhi.webrtc.signaling_path, get(signalling::open)),
+        None => routes,
+    }
+}
+
+/// `routes` behind the gate.
+fn guarded(routes: Route, app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
+    let routes = routes.data(Arc::clone(app)).map_to_response();
     let gate_app = Arc::clone(app);
     routes
         .around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request))
@@ -91,16 +130,19 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
 }
 
 /// What the configuration turns on; what is off has no route.
-fn gateways(mut routes: Route, app: &Arc<App>) -> Route {
-    if app.config.xiaozhi.enabled {
-        let proxies = app.config.server.trusted_proxies.clone();
-        let gateway = xiaozhi::Gateway::new(Arc::clone(&app.shared), app.config.xiaozhi.clone(), proxies);
-        routes = routes.at(xiaozhi::DEVICE_PATH, get(xiaozhi::device_socket.data(Arc::clone(&gateway)))).at(
+fn gateways(routes: Route, app: &App) -> Route {
+    let routes = signalling(routes, app);
+    let routes = match &app.audio_proxy {
+        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy).data(Arc::clone(proxy))),
+        None => routes,
+    };
+    match &app.xiaozhi {
+        Some(gateway) => routes.at(xiaozhi::DEVICE_PATH, get(xiaozhi::device_socket.data(Arc::clone(gateway)))).at(
             xiaozhi::OTA_PATH,
-            get(xiaozhi::ota_status.data(Arc::clone(&gateway))).post(xiaozhi::ota_reply.data(gateway)),
-        );
+            get(xiaozhi::ota_status.data(Arc::clone(gateway))).post(xiaozhi::ota_reply.data(Arc::clone(gateway))),
+        ),
+        None => routes,
     }
-    routes
 }
 
 /// A bug in a handler: the log has it, the client gets the same form of error as ever.

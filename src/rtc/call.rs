@@ -4,8 +4,8 @@
 //! No audio-level extension is offered: a mixer would take a level that is not written for silence. A task per call sends
 //! packets; the WebRTC stack runs another.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rtc::interceptor::{Registry, Slot as ChainSlot};
@@ -23,9 +23,9 @@ use webrtc::peer_connection::{
     RTCSessionDescription, SettingEngineBuilder,
 };
 
-use super::microphone::{self, Arrived};
+use super::microphone::{self, Arrived, Floor};
 use super::peer::{
-    GATHER_TIMEOUT, ICE_ATTEMPTS, ICE_CHECK, Lease, Life, Outgoing, SEND_QUEUE, Streams, opus_codec, random_text,
+    GATHER_TIMEOUT, ICE_CHECK, Lease, Life, Limits, Outgoing, SEND_QUEUE, Streams, checks_within, opus_codec, random_text,
 };
 use super::reports::{self, OneClock};
 use super::socket::SharedSocketRuntime;
@@ -87,6 +87,7 @@ impl Call {
         let (gathered_tx, mut gathered) = watch::channel(false);
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
         let arrived = Arc::<Arrived>::default();
+        let patience = Limits::default().connect;
 
         let mut engine = MediaEngine::default();
         let opus = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: OPUS };
@@ -96,12 +97,12 @@ impl Call {
         let registry = configure_rtcp_reports(Registry::new()).with(ChainSlot::from(reports::SLOT), clock);
         let setting = SettingEngineBuilder::default()
             .with_include_loopback_candidate(true)
-            .with_ice_connection_attempts(Some(ICE_CHECK), Some(ICE_ATTEMPTS))
+            .with_ice_connection_attempts(Some(ICE_CHECK), Some(checks_within(patience)))
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_credentials(ufrag, password)
             .build();
-        let handler =
-            Handler { gathered: gathered_tx, state: state_tx, ears: Mutex::new(Some(ears)), arrived: Arc::clone(&arrived) };
+        let floor = Arc::new(Floor::new(ears));
+        let handler = Handler { gathered: gathered_tx, state: state_tx, floor, arrived: Arc::clone(&arrived) };
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
                 .with_media_engine(engine)
@@ -135,6 +136,7 @@ impl Call {
             stop: stop.clone(),
             lease,
             events,
+            patience,
             connected,
         };
         tokio::spawn(life.run());
@@ -205,8 +207,7 @@ fn without_formats(answer: &str) -> String {
 struct Handler {
     gathered: watch::Sender<bool>,
     state: watch::Sender<RTCPeerConnectionState>,
-    /// Taken by the first stream: a room has one.
-    ears: Mutex<Option<mpsc::Sender<AudioFrame>>>,
+    floor: Arc<Floor>,
     arrived: Arc<Arrived>,
 }
 
@@ -226,10 +227,7 @@ impl PeerConnectionEventHandler for Handler {
         if track.kind().await != RtpCodecKind::Audio {
             return;
         }
-        let ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ears) = ears {
-            tokio::spawn(microphone::read(track, ears, Arc::clone(&self.arrived)));
-        }
+        tokio::spawn(microphone::read(track, Arc::clone(&self.floor), Arc::clone(&self.arrived)));
     }
 }
 
@@ -305,7 +303,7 @@ mod tests {
         let (call, offer) = Call::offer(&ours, calling, our_ears).await.unwrap();
         assert!(!offer.contains("audio-level") && offer.matches("m=").count() == 1, "{offer}");
         let offer = Offer { sdp: offer, opus: OPUS, video: None };
-        let (peer, answer) = Peer::answer(&theirs, offer, None, answering, their_ears).await.unwrap();
+        let (peer, answer) = Peer::answer(&theirs, offer, None, Limits::default(), answering, their_ears).await.unwrap();
         // As Janus writes it.
         let answer = answer.replace("a=fmtp:111 ", "a=fmtp:111 0 maxplaybackrate=16000; stereo=0; ");
         call.accept(&answer).await.unwrap();

@@ -15,7 +15,7 @@ mod stun;
 
 pub use call::{Call, Sound};
 pub use microphone::MICROPHONE_QUEUE;
-pub use peer::{Closed, Event, Peer, Settings};
+pub use peer::{Closed, Event, Limits, Peer, Settings};
 pub use receiver::{Arrival, ReceiveError, Receiver, Spoken, Wish};
 pub use sdp::{Offer, OfferError};
 pub use socket::UdpMux;

@@ -15,6 +15,7 @@ mod guest;
 mod recording;
 mod registry;
 mod speaker;
+mod speech_model;
 mod text;
 mod tools;
 mod turn;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 
 use crate::llm::{History, Role, Tool};
 use crate::metrics;
+use crate::minicpm;
 use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
 use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
@@ -45,9 +47,10 @@ pub use guest::Guest;
 pub use recording::{RECORDING_BYTES, RecordingError};
 pub use registry::{NoSlot, SessionRegistry, Slot};
 pub use speaker::Speaker;
+pub use speech_model::RelayError;
 pub use text::{MAX_CHARS, TextError, check as check_text};
 pub use turn::{Chat, Minds, Spoken, TurnError, Utterance, run as run_turn};
-pub use viewer::{JoinError, Joined};
+pub use viewer::{JoinError, Joined, Link, Terms};
 
 /// Commands that may wait: the conversation takes them at once, so a full queue means that it is ending.
 const COMMAND_QUEUE: usize = 16;
@@ -105,8 +108,12 @@ pub struct Shared {
     pub rtc: rtc::Settings,
     /// The bounds of the encoders.
     pub bitrate: Bitrate,
+    /// Models that hear and speak by themselves, on machines of their own.
+    pub speech_models: Arc<minicpm::Pool>,
     /// The tasks of all sessions: empty when all are over.
     pub tracker: TaskTracker,
+    /// Cancelled when the server ends what goes on: sessions are told by their own, this is for all that is none.
+    pub stop: CancellationToken,
 }
 
 /// One conversation.
@@ -129,7 +136,7 @@ struct Inner {
     voice: Option<String>,
     state: State,
     lines: VecDeque<Line>,
-    peers: HashMap<Uuid, Arc<rtc::Peer>>,
+    links: HashMap<Uuid, Link>,
     /// What a model may use beside what is configured.
     tools: Vec<Arc<dyn Tool>>,
     reason: Option<&'static str>,
@@ -351,8 +358,9 @@ impl Session {
             tokio::time::sleep(BYE).await;
         }
         self.player.stop();
-        for peer in std::mem::take(&mut self.lock().peers).into_values() {
-            peer.close();
+        let viewers: Vec<Uuid> = self.lock().links.keys().copied().collect();
+        for viewer in viewers {
+            self.leave(viewer);
         }
         if over.is_none() {
             ended.await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use poem::web::Data;
 use poem::web::websocket::{CloseCode, Message, WebSocket, WebSocketConfig, WebSocketStream};
 use poem::{IntoResponse, Request, Response, handler};
@@ -72,11 +72,12 @@ pub(crate) async fn device_socket(
     socket.config(limits).on_upgrade(serve).into_response()
 }
 
-async fn refuse(mut socket: WebSocketStream, why: &'static str) {
+async fn refuse(socket: WebSocketStream, why: &'static str) {
     metrics::rejected("xiaozhi_auth");
     info!(why, "device refused");
-    let _ = socket.send(Message::text(why)).await;
-    let _ = socket.send(Message::close_with(CloseCode::Policy, "")).await;
+    let (mut out, mut messages) = socket.split();
+    let _ = out.send(Message::text(why)).await;
+    device::part(&mut out, &mut messages, Message::close_with(CloseCode::Policy, "")).await;
 }
 
 /// From the headers, or, for browsers, which cannot set them, from the query.

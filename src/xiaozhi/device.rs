@@ -25,7 +25,7 @@ use super::voice::{PACKET_MS, Packet, RATE_HZ, VOICE_QUEUE, Voice};
 use crate::codec::OpusDecoder;
 use crate::media::{AUDIO_PTIME, AudioFrame, SAMPLES_PER_FRAME, TurnId};
 use crate::metrics;
-use crate::session::{Event, Guest, Mic, Session, State, TurnEvent, check_text};
+use crate::session::{Event, Guest, Link, Mic, Session, State, TurnEvent, check_text};
 
 /// From the upgrade to the hello: firmware waits as long for ours.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +35,8 @@ const BURST: u32 = 5;
 const DRAIN: Duration = Duration::from_millis((PACKET_MS * (BURST + 2)) as u64);
 /// A device that does not read for this long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the other side's part of closing a socket.
+const PARTING: Duration = Duration::from_secs(1);
 /// After the farewell at the latest.
 const FAREWELL_TIMEOUT: Duration = Duration::from_mins(1);
 /// Messages a second, each way of counting: 60 ms packets are 17.
@@ -83,7 +85,21 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: WebSocketStream, caller
             Message::close_with(code, why)
         }
     };
-    let _ = out.send(close).await;
+    part(&mut out.sink, &mut messages, close).await;
+}
+
+/// Says why we go, and waits a moment for the other side's good-bye: without it, it would not be told.
+pub(super) async fn part<S, M>(out: &mut S, messages: &mut M, close: Message)
+where
+    S: futures_util::Sink<Message> + Unpin,
+    M: futures_util::Stream<Item = std::io::Result<Message>> + Unpin,
+{
+    let parting = async {
+        if out.send(close).await.is_ok() {
+            while let Some(Ok(_)) = messages.next().await {}
+        }
+    };
+    let _ = timeout(PARTING, parting).await;
 }
 
 /// Waits for the first message that means something.
@@ -145,7 +161,7 @@ struct Device {
     stopping: Option<(Instant, Value)>,
     mcp: Arc<Mcp>,
     requests: mpsc::Receiver<Value>,
-    registration: Registration,
+    _registration: Registration,
     viewers: watch::Receiver<Vec<Uuid>>,
     replaces: bool,
     /// When something last happened.
@@ -198,7 +214,7 @@ impl Device {
             mcp: Mcp::new(requests_tx),
             requests,
             viewers: registration.viewers(),
-            registration,
+            _registration: registration,
             replaces: gateway.config.webrtc.replace_opus,
             active: Instant::now(),
             patience: gateway.config.silence,
@@ -308,6 +324,10 @@ impl Device {
             ("listen", "start") => self.listen(message["mode"].as_str().unwrap_or("auto")),
             ("listen", "stop") => {
                 self.guest.listen(Mic { on: false, hold: true });
+                // Its microphone may be the one of its WebRTC connection.
+                let session = self.guest.session();
+                let links = self.viewers.borrow().iter().filter_map(|viewer| session.link(*viewer)).collect::<Vec<_>>();
+                links.iter().for_each(Link::finish);
             }
             ("listen", "detect") => self.detect(message["text"].as_str().unwrap_or_default(), out).await?,
             ("abort", _) => self.abort(out).await?,

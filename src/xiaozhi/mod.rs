@@ -7,6 +7,7 @@ mod framing;
 mod mcp;
 mod messages;
 mod ota;
+mod signalling;
 mod token;
 mod voice;
 
@@ -19,6 +20,7 @@ use crate::session::Shared;
 pub(crate) use admission::device_socket;
 pub use devices::Devices;
 pub(crate) use ota::{ota_reply, ota_status};
+pub use signalling::{Admission, Caller, Signalling};
 
 /// Where devices connect.
 pub const DEVICE_PATH: &str = "/xiaozhi/v1/";

@@ -23,7 +23,7 @@ afterEach(async () => {
 
 async function agent(url, env = {}, flags = []) {
   const quiet = { VISAVIS_ASR__PROVIDER: 'off', VISAVIS_TTS__PROVIDER: 'none', JANUS_URL: url, JANUS_API_SECRET: SECRET };
-  return keep(await Server.start({ ...quiet, ...env }, (port) => ['janus', '--listen', `0.0.0.0:${port}`, ...flags]));
+  return keep(await Server.start({ ...quiet, ...env }, '0.0.0.0', ['janus', ...flags]));
 }
 
 const inRoom = (janus, timeout = 15_000) => until('the avatar in the room', async () => (await janus.agents())[0]?.setup === true, timeout);

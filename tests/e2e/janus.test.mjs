@@ -66,7 +66,8 @@ async function minds(options) {
 async function agent(env = {}, flags = [], url = janus.url) {
   const started = await Server.start(
     { JANUS_URL: url, JANUS_API_SECRET: SECRET, ...env },
-    (port) => ['janus', '--listen', `0.0.0.0:${port}`, ...flags],
+    '0.0.0.0',
+    ['janus', ...flags],
   );
   return keep(started);
 }

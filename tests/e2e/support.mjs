@@ -23,18 +23,18 @@ export async function freePort() {
   return port;
 }
 
-/** A running server. `env` overrides its configuration; `args` makes another command line of its port. */
+/** A running server. `env` overrides its configuration; `args` are another command. */
 export class Server {
-  constructor(port, env, args = (port) => ['serve', '--listen', `127.0.0.1:${port}`]) {
+  constructor(port, env, host, args) {
     this.port = port;
     this.env = env;
-    this.args = args(port);
-    this.url = `http://127.0.0.1:${port}`;
+    this.args = [...args, '--listen', `${host}:${port}`];
+    this.url = `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`;
     this.log = '';
   }
 
-  static async start(env = {}, args = undefined) {
-    const server = new Server(await freePort(), env, args);
+  static async start(env = {}, host = '127.0.0.1', args = ['serve']) {
+    const server = new Server(await freePort(), env, host, args);
     await server.run();
     return server;
   }
@@ -189,6 +189,22 @@ export async function heard(page) {
 export function wav(file) {
   const bytes = fs.readFileSync(file);
   return Float32Array.from({ length: (bytes.length - 44) / 2 }, (_, i) => bytes.readInt16LE(44 + i * 2) / 32_768);
+}
+
+/** Writes samples as such a file. */
+export function writeWav(file, samples) {
+  const bytes = Buffer.alloc(44 + samples.length * 2);
+  bytes.write('RIFF', 0);
+  bytes.writeUInt32LE(36 + samples.length * 2, 4);
+  bytes.write('WAVEfmt ', 8);
+  bytes.writeUInt32LE(16, 16);
+  for (const [at, value] of [[20, 1], [22, 1], [32, 2], [34, 16]]) bytes.writeUInt16LE(value, at);
+  bytes.writeUInt32LE(16_000, 24);
+  bytes.writeUInt32LE(32_000, 28);
+  bytes.write('data', 36);
+  bytes.writeUInt32LE(samples.length * 2, 40);
+  samples.forEach((sample, n) => bytes.writeInt16LE(Math.round(sample * 32_767), 44 + n * 2));
+  fs.writeFileSync(file, bytes);
 }
 
 /**
