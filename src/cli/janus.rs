@@ -25,6 +25,9 @@ pub(super) struct Janus {
     /// What the others in the room see [default: Agent]
     #[arg(long, value_name = "NAME")]
     display: Option<String>,
+    /// Have a MiniCPM server hear and answer (audio_proxy.minicpm)
+    #[arg(long)]
+    use_minicpm: bool,
     /// Answer in text only: nothing is spoken
     #[arg(long)]
     skip_tts: bool,
@@ -55,6 +58,7 @@ impl Janus {
         if let Some(display) = &self.display {
             janus.display.clone_from(display);
         }
+        janus.minicpm |= self.use_minicpm;
         if self.use_uncensored {
             config.llm.provider = llm::Provider::Services;
             config.llm.services.use_second = true;
@@ -104,6 +108,7 @@ mod tests {
         assert_eq!(laid_over(&["--use-f5tts"]).tts.provider.0, [tts::Provider::F5]);
         assert_eq!(laid_over(&["--skip-tts", "--use-f5tts"]).tts.provider.0, [tts::Provider::None]);
         assert_eq!(laid_over(&["--voice-category", "御姐"]).tts.category, "御姐");
+        assert!(laid_over(&["--use-minicpm"]).janus.minicpm);
         let llm = laid_over(&["--use-uncensored"]).llm;
         assert!(llm.provider == llm::Provider::Services && llm.services.use_second);
     }

@@ -62,6 +62,9 @@ pub struct Janus {
     /// Does not listen while the avatar speaks: for rooms with loudspeakers that somebody's microphone hears.
     #[garde(skip)]
     pub half_duplex: bool,
+    /// Has a MiniCPM server (`audio_proxy.minicpm`) hear and answer, in place of ears, model and voice.
+    #[garde(skip)]
+    pub minicpm: bool,
     /// Comes back after somebody has removed us.
     #[garde(skip)]
     pub rejoin: bool,
@@ -97,6 +100,7 @@ impl Default for Janus {
             prebuffer: None,
             volume: None,
             half_duplex: false,
+            minicpm: false,
             rejoin: true,
             avatar: String::new(),
         }

@@ -29,6 +29,9 @@ const CALL_EVENTS: usize = 4;
 const KEEPALIVE: Duration = Duration::from_secs(25);
 /// How long each word of a good-bye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How often, and how many times, a number is asked for again whose owner was removed: Janus takes 0.6 s.
+const GHOST_POLL: Duration = Duration::from_millis(300);
+const GHOST_CHECKS: usize = 6;
 /// A room that held for so long was entered well: the next try comes soon again.
 const HELD: Duration = Duration::from_secs(20);
 /// How often the figures are looked at.
@@ -213,7 +216,7 @@ impl Client {
         let place = Place::handle(session, handle);
         let room = self.join(line, place).await?;
         if self.seat.as_ref().is_none_or(Seat::is_over) {
-            self.seat = Some(Seat::take(&self.shared, &self.config.avatar, self.config.half_duplex)?);
+            self.seat = Some(Seat::take(&self.shared, &self.config)?);
         }
         let seat = self.seat.as_ref().expect("taken above");
         let (calls, called) = mpsc::channel(CALL_EVENTS);
@@ -258,7 +261,14 @@ impl Client {
             && let Some(kick) = id.and_then(|id| room::kick(&self.config, id))
         {
             let _ = line.ask(place, Request::Ask(kick)).await;
-            joined = ask(id).await;
+            // Who is removed is gone a moment later.
+            for _ in 0..GHOST_CHECKS {
+                sleep(GHOST_POLL).await;
+                joined = ask(id).await;
+                if !taken(&joined) {
+                    break;
+                }
+            }
         }
         if taken(&joined) {
             info!(room = self.config.room, "our number in the janus room is taken: joining under another");

@@ -6,6 +6,7 @@ mod backoff;
 mod client;
 mod device;
 mod figures;
+mod model;
 mod protocol;
 mod relay;
 mod room;

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::model;
 use crate::codec::VideoCodec;
+use crate::config::Janus;
 use crate::media::{AudioFrame, TurnId};
 use crate::render::CatalogueError;
 use crate::rtc::MICROPHONE_QUEUE;
@@ -47,7 +49,7 @@ pub(super) struct Seat {
     sinks: mpsc::Sender<Arc<dyn MediaSink>>,
     over: CancellationToken,
     levels: Arc<Levels>,
-    _task: AbortOnDropHandle<()>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 /// A new session that shows `avatar`, and a guest in it.
@@ -59,18 +61,25 @@ pub(super) fn open(shared: &Arc<Shared>, avatar: &str, kind: &'static str) -> Re
 }
 
 impl Seat {
-    /// A seat in a new session. `half_duplex`: deaf while the avatar speaks.
-    pub(super) fn take(shared: &Arc<Shared>, avatar: &str, half_duplex: bool) -> Result<Self, Error> {
-        let guest = open(shared, avatar, "janus")?;
+    /// A seat in a new session, with the manners of `config`.
+    pub(super) fn take(shared: &Arc<Shared>, config: &Janus) -> Result<Self, Error> {
+        let guest = open(shared, &config.avatar, "janus")?;
         let session = Arc::clone(guest.session());
         let (ears, frames) = mpsc::channel(MICROPHONE_QUEUE);
         let (sinks, added) = mpsc::channel(SINK_QUEUE);
         let levels = Arc::<Levels>::default();
         let over = CancellationToken::new();
         guest.receive(Arc::new(Meter { levels: Arc::clone(&levels), over: over.clone() }));
-        let sitting = sit(guest, frames, added, Arc::clone(&levels), half_duplex, over.clone());
-        let _task = AbortOnDropHandle::new(tokio::spawn(sitting));
-        Ok(Self { session, ears, sinks, over, levels, _task })
+        let mut tasks = Vec::new();
+        let model = config.minicpm.then(|| {
+            let (model, heard) = mpsc::channel(MICROPHONE_QUEUE);
+            tasks.push(model::answer(Arc::clone(shared), Arc::clone(&session), heard));
+            model
+        });
+        let mut tasks: Vec<_> = tasks.into_iter().map(|task| AbortOnDropHandle::new(tokio::spawn(task))).collect();
+        let sitting = sit(guest, model, frames, added, Arc::clone(&levels), config.half_duplex, over.clone());
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(sitting)));
+        Ok(Self { session, ears, sinks, over, levels, _tasks: tasks })
     }
 
     /// Where the sound of a room goes.
@@ -113,8 +122,10 @@ impl Drop for Seat {
     }
 }
 
+/// Takes part. What is heard goes to `model` if there is one, else to the session's ears.
 async fn sit(
     mut guest: Guest,
+    model: Option<mpsc::Sender<Vec<i16>>>,
     mut frames: mpsc::Receiver<AudioFrame>,
     mut sinks: mpsc::Receiver<Arc<dyn MediaSink>>,
     levels: Arc<Levels>,
@@ -141,7 +152,11 @@ async fn sit(
                 lock(&levels.heard).add(&frame);
                 let deaf = half_duplex && (speaking || deaf_until.is_some_and(|until| Instant::now() < until));
                 // The ears count samples: silence is not nothing.
-                guest.hear(if deaf { AudioFrame::SILENCE } else { frame });
+                let frame = if deaf { AudioFrame::SILENCE } else { frame };
+                match &model {
+                    Some(model) => drop(model.try_send(frame.0.to_vec())),
+                    None => guest.hear(frame),
+                }
             }
         }
     }
