@@ -5,17 +5,19 @@ mod client;
 mod error;
 mod gate;
 mod humanaudio;
+mod join;
 mod livetalking;
 mod ops;
 mod page;
 mod signalling;
 mod v1;
+mod whep;
 
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::middleware::CatchPanic;
-use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, get};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, get, patch, post};
 use poem_openapi::OpenApiService;
 use tokio::sync::Semaphore;
 
@@ -99,6 +101,8 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/interrupt_talk", Arc::clone(&api))
         .at("/is_speaking", api)
         .at("/openapi.json", spec)
+        .at("/whep", post(whep::watch))
+        .at("/whep/:session/:viewer", patch(whep::trickle).delete(whep::leave))
         .at("/healthz", get(ops::healthz))
         .at("/readyz", get(ops::readyz))
         .at("/metrics", get(ops::metrics));
