@@ -22,10 +22,12 @@ use crate::rtc::{self, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
-use crate::{asr, llm, metrics, tts};
+use crate::{asr, janus, llm, metrics, tts};
 
 /// How long sessions may take to end once they are told to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the rooms and relays that we are in may take to be left.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the end of all answers is looked for while draining.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 
@@ -123,11 +125,12 @@ impl Server {
         if let Some(tcp) = self.signalling {
             tokio::spawn(serve(tcp, http::signalling_routes(&app), stop_http.clone()));
         }
+        let rooms = Rooms::enter(&self.config, &self.shared);
         let mut signals = Signals::new()?;
         signals.next().await;
         info!("stopping: no new sessions; answers may end");
         tokio::select! {
-            () = drain(&self.shared, self.config.server.shutdown_grace) => {}
+            () = drain(&self.shared, rooms, self.config.server.shutdown_grace) => {}
             () = signals.next() => warn!("second signal: stopping at once"),
         }
         stop_http.cancel();
@@ -173,8 +176,33 @@ impl Signals {
     }
 }
 
+/// Rooms of other servers in which the avatar takes part.
+struct Rooms {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Rooms {
+    fn enter(config: &Config, shared: &Arc<Shared>) -> Self {
+        let rooms = Self { stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        if config.janus.enabled {
+            rooms.tasks.spawn(janus::run(Arc::clone(shared), config.janus.clone(), rooms.stop.clone()));
+        }
+        rooms
+    }
+
+    /// Says good-bye to all of them.
+    async fn leave(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(LEAVE_TIMEOUT, self.tasks.wait()).await.is_err() {
+            warn!("a room of another server was not left in time");
+        }
+    }
+}
+
 /// Refuses new sessions, lets answers end for at most `grace`, then ends all sessions and waits for them.
-async fn drain(shared: &Shared, grace: Duration) {
+async fn drain(shared: &Shared, rooms: Rooms, grace: Duration) {
     shared.registry.drain();
     let silent = async {
         while shared.registry.all().iter().any(|session| session.state() != crate::session::State::Idle) {
@@ -184,6 +212,7 @@ async fn drain(shared: &Shared, grace: Duration) {
     if tokio::time::timeout(grace, silent).await.is_err() {
         warn!("answers were still going on after the grace period");
     }
+    rooms.leave().await;
     for session in shared.registry.all() {
         session.end("shutdown");
     }

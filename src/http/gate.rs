@@ -129,7 +129,10 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
         StatusCode::NO_CONTENT.into_response()
     } else {
         let handled = async {
-            if allowed == Origin::Foreign && changes_state(request.method()) {
+            // CORS does not hold WebSockets back.
+            if request.headers().contains_key(header::UPGRADE) {
+                check_socket(&request, &app)?;
+            } else if allowed == Origin::Foreign && changes_state(request.method()) {
                 return Err(foreign());
             }
             let _place = if path == FORM { Some(app.limits.form()?) } else { None };
@@ -158,11 +161,11 @@ fn foreign() -> Failure {
     Failure::new(StatusCode::FORBIDDEN, "foreign_origin", msg)
 }
 
-/// A socket is no plain `GET`: with it a page of another site could do what our own can, and browsers let it. `port` is one of
-/// ours, too.
-pub(super) fn check_socket(request: &Request, app: &App, port: u16) -> Result<(), Failure> {
+/// A socket is no plain `GET`: with it a page of another site could do what our own can, and browsers let it. Our page may
+/// open one on another port of ours.
+fn check_socket(request: &Request, app: &App) -> Result<(), Failure> {
     match allowed_origin(request, &app.config.server.cors) {
-        Origin::Foreign if !is_on_port(request.headers(), port) => {
+        Origin::Foreign if !is_on_port(request.headers(), app.config.server.listen.port()) => {
             metrics::rejected("L9");
             Err(foreign())
         }

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::render::Catalogue;
 use crate::session::Shared;
-use crate::xiaozhi::{Devices, Signalling};
+use crate::xiaozhi::{self, Signalling};
 
 use error::Failure;
 use gate::Limits;
@@ -39,6 +39,8 @@ pub struct App {
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
+    /// xiaozhi's devices, if they are wanted.
+    xiaozhi: Option<Arc<xiaozhi::Gateway>>,
     /// Seed 002's, if it is wanted.
     signalling: Option<Arc<Signalling>>,
 }
@@ -48,10 +50,14 @@ impl App {
     pub fn new(config: Config, shared: Arc<Shared>, catalogue: Arc<Catalogue>, metrics: PrometheusHandle) -> Arc<Self> {
         let offers_per_minute = config.server.offers_per_minute;
         let limits = Limits::new(offers_per_minute);
-        let devices = Arc::new(Devices::default());
-        let xiaozhi = &config.xiaozhi;
-        let signalling = (xiaozhi.enabled && xiaozhi.webrtc.enabled)
-            .then(|| Signalling::new(xiaozhi.webrtc.clone(), offers_per_minute, Arc::clone(&shared), devices));
+        let theirs = &config.xiaozhi;
+        let xiaozhi = theirs
+            .enabled
+            .then(|| xiaozhi::Gateway::new(Arc::clone(&shared), theirs.clone(), config.server.trusted_proxies.clone()));
+        let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled).map(|gateway| {
+            let devices = Arc::clone(&gateway.devices);
+            Signalling::new(theirs.webrtc.clone(), offers_per_minute, Arc::clone(&shared), devices)
+        });
         Arc::new(Self {
             config,
             shared,
@@ -60,6 +66,7 @@ impl App {
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
+            xiaozhi,
             signalling,
         })
     }
@@ -96,11 +103,11 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
 
 /// The routes of the port that seed 002's signalling has for itself.
 pub fn signalling_routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
-    guarded(gateways(Route::new(), app), app)
+    guarded(signalling(Route::new(), app), app)
 }
 
-/// Adds what the configuration turns on.
-fn gateways(routes: Route, app: &App) -> Route {
+/// What the signalling is reached by.
+fn signalling(routes: Route, app: &App) -> Route {
     match app.signalling {
         Some(_) => routes.at(&app.config.xiaozhi.webrtc.signaling_path, get(signalling::open)),
         None => routes,
@@ -115,6 +122,18 @@ fn guarded(routes: Route, app: &Arc<App>) -> impl Endpoint<Output = Response> + 
         .around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request))
         .with(CatchPanic::new().with_handler(panicked))
         .map_to_response()
+}
+
+/// What the configuration turns on; what is off has no route.
+fn gateways(routes: Route, app: &App) -> Route {
+    let routes = signalling(routes, app);
+    match &app.xiaozhi {
+        Some(gateway) => routes.at(xiaozhi::DEVICE_PATH, get(xiaozhi::device_socket.data(Arc::clone(gateway)))).at(
+            xiaozhi::OTA_PATH,
+            get(xiaozhi::ota_status.data(Arc::clone(gateway))).post(xiaozhi::ota_reply.data(Arc::clone(gateway))),
+        ),
+        None => routes,
+    }
 }
 
 /// A bug in a handler: the log has it, the client gets the same form of error as ever.

@@ -9,7 +9,7 @@ use poem::{IntoResponse, Request, Response, handler};
 use serde::Deserialize;
 
 use super::error::Failure;
-use super::{App, client, gate};
+use super::{App, client};
 use crate::xiaozhi::{Caller, Signalling};
 
 /// What may stand in the address, since browsers cannot set headers of a socket.
@@ -26,7 +26,6 @@ pub(super) async fn open(request: &Request, socket: WebSocket, app: Data<&Arc<Ap
     let app = app.0;
     let signalling =
         Arc::clone(app.signalling.as_ref().ok_or_else(|| Failure::from_poem(&poem::error::NotFoundError.into()))?);
-    gate::check_socket(request, app, app.config.server.listen.port())?;
     let trusted = &app.config.server.trusted_proxies;
     let address = client::address(request, trusted);
     let admission = signalling.admit(address).ok_or_else(|| {

@@ -5,6 +5,7 @@
 //! so a gap that is left out would be speech that never ends.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -91,8 +92,18 @@ impl Floor {
     }
 }
 
+/// Packets of a microphone.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    pub(super) packets: AtomicU64,
+    /// Those that were waited for in vain.
+    pub(super) lost: AtomicU64,
+    /// Times that nothing came for [`PAUSE`].
+    pub(super) gaps: AtomicU64,
+}
+
 /// Reads `track` until it or the ears are gone.
-pub(super) async fn read(track: Arc<dyn TrackRemote>, floor: Arc<Floor>) {
+pub(super) async fn read(track: Arc<dyn TrackRemote>, floor: Arc<Floor>, arrived: Arc<Arrived>) {
     let voice = Voice::Track(Arc::as_ptr(&track).addr());
     let Ok(mut microphone) = Microphone::open() else { return };
     let mut pause: Option<Instant> = None;
@@ -105,11 +116,15 @@ pub(super) async fn read(track: Arc<dyn TrackRemote>, floor: Arc<Floor>) {
             Ok(Some(TrackRemoteEvent::OnRtpPacket(_))) if !floor.take(voice, Instant::now()) => continue,
             Ok(Some(TrackRemoteEvent::OnRtpPacket(packet))) => {
                 pause = Some(Instant::now() + PAUSE);
-                microphone.push(&packet)
+                let frames = microphone.push(&packet);
+                arrived.packets.fetch_add(1, Ordering::Relaxed);
+                arrived.lost.store(microphone.lost, Ordering::Relaxed);
+                frames
             }
             Ok(Some(_)) => continue,
             Ok(None) => return,
             Err(_) => {
+                arrived.gaps.fetch_add(u64::from(microphone.paused == 0), Ordering::Relaxed);
                 let frames = microphone.pause();
                 pause = (!frames.is_empty()).then(|| Instant::now() + AUDIO_PTIME);
                 frames
@@ -131,6 +146,8 @@ struct Microphone {
     /// The next sequence number to decode, and the stamp that it should have.
     next: Option<(u64, u32)>,
     newest: u64,
+    /// Packets that never came.
+    lost: u64,
     /// Samples of silence since the last packet that were not waited for.
     paused: usize,
     /// Samples of the last packet: what a lost one will have held.
@@ -146,6 +163,7 @@ impl Microphone {
             waiting: BTreeMap::new(),
             next: None,
             newest: 0,
+            lost: 0,
             paused: 0,
             packet_samples: SAMPLES_PER_FRAME,
             rest: Vec::new(),
@@ -217,6 +235,7 @@ impl Microphone {
         }
         let (&first, (stamp, payload)) = self.waiting.first_key_value()?;
         let stamp = *stamp;
+        self.lost += first - next;
         if first == next + 1 {
             let payload = payload.clone();
             let guess = self.concealed(Some(&payload));

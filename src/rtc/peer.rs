@@ -50,14 +50,14 @@ use crate::track::{Bitrate, Encoded, MediaSink};
 
 /// Encoded frames that wait for a peer's packets to leave: 640 ms of both kinds. Full: the frame is dropped, and
 /// pictures resume with a keyframe.
-const SEND_QUEUE: usize = 48;
+pub(super) const SEND_QUEUE: usize = 48;
 /// The stack reads an alert within a few milliseconds.
 const SHUT_POLL: Duration = Duration::from_millis(10);
 const SHUT_CHECKS: usize = 5;
 /// Gathering only binds a loopback socket; more than this is a fault.
-const GATHER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const GATHER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between ICE checks. The crate's 200 ms make a set-up of 210 ms; 20 ms make one of 30.
-const ICE_CHECK: Duration = Duration::from_millis(20);
+pub(super) const ICE_CHECK: Duration = Duration::from_millis(20);
 /// Data channels of one viewer (L15).
 const MAX_CHANNELS: usize = 4;
 /// Of binary messages as many more at once: a recording of 1 MiB in pieces of 16 KiB, and some to spare.
@@ -231,6 +231,7 @@ impl Peer {
             lease,
             events,
             patience: limits.connect,
+            connected: metrics::viewers,
         };
         tokio::spawn(life.run());
         Ok((Self { sink, connection, channels, trickled: AtomicUsize::new(0), floor, stop }, sdp))
@@ -287,9 +288,9 @@ impl Drop for Peer {
 }
 
 /// Gives the share of the socket back, on every path out.
-struct Lease {
-    mux: Arc<UdpMux>,
-    slot: Arc<Slot>,
+pub(super) struct Lease {
+    pub(super) mux: Arc<UdpMux>,
+    pub(super) slot: Arc<Slot>,
 }
 
 impl Drop for Lease {
@@ -298,23 +299,28 @@ impl Drop for Lease {
     }
 }
 
-struct Outgoing {
-    track: Arc<TrackLocalStaticRTP>,
+pub(super) struct Outgoing {
+    pub(super) track: Arc<TrackLocalStaticRTP>,
     stream: Stream,
 }
 
-struct Streams {
-    audio: Outgoing,
-    video: Option<Outgoing>,
+impl Outgoing {
+    /// Our sound, as packets of `payload_type`.
+    pub(super) fn sound(payload_type: u8) -> Self {
+        let ssrc = rand::random();
+        let track = local_track(RtpCodecKind::Audio, opus_codec(), ssrc, None);
+        Self { track, stream: Stream::opus(ssrc, payload_type) }
+    }
+}
+
+pub(super) struct Streams {
+    pub(super) audio: Outgoing,
+    pub(super) video: Option<Outgoing>,
 }
 
 impl Streams {
     fn new(offer: &Offer) -> Self {
-        let ssrc: u32 = rand::random();
-        let audio = Outgoing {
-            track: local_track(RtpCodecKind::Audio, opus_codec(), ssrc, None),
-            stream: Stream::opus(ssrc, offer.opus),
-        };
+        let audio = Outgoing::sound(offer.opus);
         let video = offer.video.as_ref().map(|line| {
             let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
             let track = local_track(RtpCodecKind::Video, video_codec(line), ssrc, rtx);
@@ -327,7 +333,7 @@ impl Streams {
         std::iter::once(&self.audio).chain(&self.video)
     }
 
-    fn origins(&self) -> impl Iterator<Item = Origin> {
+    pub(super) fn origins(&self) -> impl Iterator<Item = Origin> {
         self.all().map(|outgoing| outgoing.stream.origin())
     }
 }
@@ -418,7 +424,7 @@ impl PeerConnectionEventHandler for Handler {
         if track.kind().await != RtpCodecKind::Audio {
             return;
         }
-        tokio::spawn(microphone::read(track, Arc::clone(&self.floor)));
+        tokio::spawn(microphone::read(track, Arc::clone(&self.floor), Arc::default()));
     }
 
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
@@ -472,28 +478,30 @@ async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events:
     lock(&channels).remove(&label);
 }
 
-/// The task that carries a peer from its answer to its end.
-struct Life {
-    connection: Arc<dyn PeerConnection>,
-    streams: Streams,
-    state: watch::Receiver<RTCPeerConnectionState>,
-    frames: mpsc::Receiver<Encoded>,
-    stop: CancellationToken,
-    lease: Lease,
-    events: mpsc::Sender<Event>,
+/// The task that carries a connection from its answer to its end.
+pub(super) struct Life {
+    pub(super) connection: Arc<dyn PeerConnection>,
+    pub(super) streams: Streams,
+    pub(super) state: watch::Receiver<RTCPeerConnectionState>,
+    pub(super) frames: mpsc::Receiver<Encoded>,
+    pub(super) stop: CancellationToken,
+    pub(super) lease: Lease,
+    pub(super) events: mpsc::Sender<Event>,
     /// From the answer to media.
-    patience: Duration,
+    pub(super) patience: Duration,
+    /// The gauge that counts it while it is connected.
+    pub(super) connected: fn(f64),
 }
 
 impl Life {
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let closed = match self.connect().await {
             Ok(()) => {
                 self.lease.slot.set_connected();
                 let _ = self.events.send(Event::Connected).await;
-                metrics::viewers(1.0);
+                (self.connected)(1.0);
                 let closed = self.stream().await;
-                metrics::viewers(-1.0);
+                (self.connected)(-1.0);
                 closed
             }
             Err(closed) => closed,
@@ -624,12 +632,12 @@ fn lock(channels: &Channels) -> MutexGuard<'_, HashMap<String, Arc<dyn DataChann
 }
 
 /// Checks of one pair before it is given up: it has until the connection must be up.
-fn checks_within(patience: Duration) -> u16 {
+pub(super) fn checks_within(patience: Duration) -> u16 {
     (patience.as_millis() / ICE_CHECK.as_millis()).try_into().unwrap_or(u16::MAX)
 }
 
 /// Letters and digits, as ICE credentials must be (RFC 8839 §5.4).
-fn random_text(len: usize) -> String {
+pub(super) fn random_text(len: usize) -> String {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     (0..len).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect()
 }
