@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use futures_util::StreamExt;
 
 use crate::config::{Config, LLM_CONFIG};
-use crate::media::AUDIO_RATE_HZ;
+use crate::media::{AUDIO_RATE_HZ, write_wav};
 use crate::models;
 use crate::offline::{self, Film};
 use crate::render::Catalogue;
@@ -238,27 +238,9 @@ async fn wav(say_: Say, config: &Config) -> anyhow::Result<()> {
     if pcm.is_empty() {
         bail!("there is nothing in this text that the voice can say");
     }
-    std::fs::write(&say_.output, wav_file(&pcm)).with_context(|| say_.output.display().to_string())?;
+    std::fs::write(&say_.output, write_wav(&pcm)).with_context(|| say_.output.display().to_string())?;
     say(&format!("{}: {:.2} s", say_.output.display(), pcm.len() as f64 / f64::from(AUDIO_RATE_HZ)));
     Ok(())
-}
-
-/// A WAV file: the 44-byte header of 16-bit mono PCM, then the samples.
-fn wav_file(pcm: &[i16]) -> Vec<u8> {
-    let bytes = (pcm.len() * 2) as u32;
-    let mut file = Vec::with_capacity(44 + pcm.len() * 2);
-    file.extend(b"RIFF");
-    file.extend((36 + bytes).to_le_bytes());
-    file.extend(b"WAVEfmt ");
-    file.extend(16_u32.to_le_bytes());
-    file.extend([1_u16.to_le_bytes(), 1_u16.to_le_bytes()].concat());
-    file.extend(AUDIO_RATE_HZ.to_le_bytes());
-    file.extend((AUDIO_RATE_HZ * 2).to_le_bytes());
-    file.extend([2_u16.to_le_bytes(), 16_u16.to_le_bytes()].concat());
-    file.extend(b"data");
-    file.extend(bytes.to_le_bytes());
-    file.extend(pcm.iter().flat_map(|sample| sample.to_le_bytes()));
-    file
 }
 
 fn list_avatars(config: &Config) -> anyhow::Result<()> {
@@ -313,12 +295,5 @@ mod tests {
         Cli::command().debug_assert();
         let help = Cli::command().render_help().to_string();
         assert!(help.lines().count() <= 24, "{help}");
-    }
-
-    #[test]
-    fn a_wav_file_tells_its_length() {
-        let file = wav_file(&[1, 2, 3]);
-        assert_eq!(file.len(), 50);
-        assert_eq!(file[40..44], 6_u32.to_le_bytes());
     }
 }

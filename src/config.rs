@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{asr, llm, tts};
 
-pub use audio_proxy::AudioProxy;
+pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
 pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 

@@ -6,6 +6,7 @@ pub mod media;
 
 pub mod asr;
 pub mod llm;
+pub mod minicpm;
 pub mod sentence;
 pub mod speakable;
 pub mod tts;

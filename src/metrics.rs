@@ -187,3 +187,23 @@ pub fn interrupted(took: Duration) {
 pub fn voice_failed(voice: &'static str, why: &'static str) {
     counter!("visavis_voice_failures_total", "voice" => voice, "why" => why).increment(1);
 }
+
+/// 200 ms of sound went to a MiniCPM server, and what it says about it: `done`, `skip` (lost: it was not listening), `error`.
+pub fn upload(ack: &'static str) {
+    counter!("visavis_minicpm_uploads_total", "ack" => ack).increment(1);
+}
+
+/// So many 20 ms frames of a microphone were too old to be sent to a MiniCPM server.
+pub fn upload_dropped(frames: u64) {
+    counter!("visavis_minicpm_frames_dropped_total").increment(frames);
+}
+
+/// Something went wrong with a MiniCPM server; `why` is one word.
+pub fn minicpm_failed(why: &'static str) {
+    counter!("visavis_minicpm_failures_total", "why" => why).increment(1);
+}
+
+/// Clients of `/audio_proxy` that are connected.
+pub fn proxy_clients(change: f64) {
+    gauge!("visavis_audio_proxy_clients").increment(change);
+}

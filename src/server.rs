@@ -22,7 +22,7 @@ use crate::rtc::{self, StunServers, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
-use crate::{asr, janus, llm, metrics, tts};
+use crate::{asr, janus, llm, metrics, minicpm, tts};
 
 /// How long sessions may take to end once they are told to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,6 +59,9 @@ pub enum Error {
     /// No client for the tools of the language model.
     #[error("llm.tools: {0}")]
     Tools(#[from] reqwest::Error),
+    /// No client for the servers of speech models.
+    #[error("audio_proxy.minicpm: {0}")]
+    SpeechModels(#[source] reqwest::Error),
     /// No figures.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -107,7 +110,9 @@ impl Server {
             catalogue: Arc::clone(&catalogue),
             rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), bitrate },
             bitrate,
+            speech_models: minicpm::Pool::new(&config.audio_proxy.minicpm).map_err(Error::SpeechModels)?,
             tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
         });
         Ok(Self { config, tcp, signalling, shared, catalogue, metrics })
     }
@@ -227,6 +232,7 @@ async fn drain(shared: &Shared, rooms: Rooms, grace: Duration) {
     for session in shared.registry.all() {
         session.end("shutdown");
     }
+    shared.stop.cancel();
     shared.tracker.close();
     if tokio::time::timeout(END_TIMEOUT, shared.tracker.wait()).await.is_err() {
         warn!(tasks = shared.tracker.len(), "sessions did not end in time");

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// configuration stands on the stages that define their own sections. `offline` is `visavis render`: a peer of `http`.
 const LAYERS: &[&[&str]] = &[
     &["media", "metrics", "models", "values"],
-    &["asr", "llm", "sentence", "speakable", "tts", "codec", "render"],
+    &["asr", "llm", "minicpm", "sentence", "speakable", "tts", "codec", "render"],
     &["config", "track"],
     &["rtc"],
     &["session"],

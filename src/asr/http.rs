@@ -11,7 +11,7 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::Error;
-use crate::media::AUDIO_RATE_HZ;
+use crate::media::write_wav;
 
 /// Who does not take a connection within this is not there (limit L19).
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -116,24 +116,6 @@ pub(super) fn refusal(provider: &'static str, key: &'static str, status: u16, re
 
 /// A form with `utterance` as its file.
 pub(super) fn form(utterance: &[i16]) -> Form {
-    let file = Part::bytes(wav(utterance)).file_name("utterance.wav");
+    let file = Part::bytes(write_wav(utterance)).file_name("utterance.wav");
     Form::new().part("file", file.mime_str("audio/wav").expect("the type is well-formed"))
-}
-
-/// A WAV file of 16 kHz mono.
-fn wav(samples: &[i16]) -> Vec<u8> {
-    let bytes = samples.len() as u32 * 2;
-    let mut file = Vec::with_capacity(44 + samples.len() * 2);
-    file.extend(b"RIFF");
-    file.extend((36 + bytes).to_le_bytes());
-    file.extend(b"WAVEfmt ");
-    file.extend(16_u32.to_le_bytes());
-    // PCM, one channel; then the rate, bytes a second, bytes a sample, bits a sample.
-    file.extend([1_u16, 1].into_iter().flat_map(u16::to_le_bytes));
-    file.extend([AUDIO_RATE_HZ, AUDIO_RATE_HZ * 2].into_iter().flat_map(u32::to_le_bytes));
-    file.extend([2_u16, 16].into_iter().flat_map(u16::to_le_bytes));
-    file.extend(b"data");
-    file.extend(bytes.to_le_bytes());
-    file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
-    file
 }

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 mod config;
+mod cut_in;
 mod endpoint;
 mod error;
 mod funasr;
@@ -23,6 +24,7 @@ mod whispercpp;
 mod whisperlive;
 
 pub use config::{Config, Language, Provider};
+pub use cut_in::CutIn;
 pub use endpoint::{Endpoint, Event};
 pub use error::Error;
 pub use funasr::FunAsr;

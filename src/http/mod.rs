@@ -1,5 +1,6 @@
 //! The HTTP surface: `LiveTalking`'s routes, ours under `/v1`, operations, and the page.
 
+mod audio_proxy;
 mod client;
 mod error;
 mod gate;
@@ -18,6 +19,7 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, get};
 use poem_openapi::OpenApiService;
 use tokio::sync::Semaphore;
 
+use crate::audio_proxy::Proxy;
 use crate::config::Config;
 use crate::render::Catalogue;
 use crate::session::Shared;
@@ -36,6 +38,7 @@ pub struct App {
     shared: Arc<Shared>,
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
+    audio_proxy: Option<Arc<Proxy>>,
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
@@ -56,11 +59,13 @@ impl App {
             .then(|| xiaozhi::Gateway::new(Arc::clone(&shared), theirs.clone(), config.server.trusted_proxies.clone()));
         let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled);
         let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
+        let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
         Arc::new(Self {
             config,
             shared,
             catalogue,
             metrics,
+            audio_proxy,
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
@@ -125,6 +130,10 @@ fn guarded(routes: Route, app: &Arc<App>) -> impl Endpoint<Output = Response> + 
 /// What the configuration turns on; what is off has no route.
 fn gateways(routes: Route, app: &App) -> Route {
     let routes = signalling(routes, app);
+    let routes = match &app.audio_proxy {
+        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy).data(Arc::clone(proxy))),
+        None => routes,
+    };
     match &app.xiaozhi {
         Some(gateway) => routes.at(xiaozhi::DEVICE_PATH, get(xiaozhi::device_socket.data(Arc::clone(gateway)))).at(
             xiaozhi::OTA_PATH,

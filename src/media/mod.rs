@@ -8,6 +8,7 @@ mod slice;
 mod speech;
 mod time;
 mod video;
+mod wav;
 
 pub use audio::{AUDIO_RATE_HZ, AudioFrame, SAMPLES_PER_FRAME};
 pub use decode::{DecodeError, DecodeLimits, decode};
@@ -17,3 +18,4 @@ pub use slice::{AvSlice, Mark, TurnId};
 pub use speech::{Phoneme, Speech, Word};
 pub use time::{AUDIO_PTIME, MediaTime, VIDEO_CLOCK_HZ, VIDEO_PTIME};
 pub use video::VideoFrame;
+pub use wav::{read_wav, write_wav};

@@ -88,6 +88,8 @@ impl Room {
             catalogue: Arc::clone(&catalogue),
             rtc: Settings { mux, advertise: vec![], bitrate },
             bitrate,
+            speech_models: crate::minicpm::Pool::new(&crate::minicpm::Config::default()).unwrap(),
+            stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
         });
         let slot = shared.registry.reserve().unwrap();

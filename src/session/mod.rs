@@ -15,6 +15,7 @@ mod guest;
 mod recording;
 mod registry;
 mod speaker;
+mod speech_model;
 mod text;
 mod tools;
 mod turn;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 
 use crate::llm::{History, Role, Tool};
 use crate::metrics;
+use crate::minicpm;
 use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
 use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
@@ -45,6 +47,7 @@ pub use guest::Guest;
 pub use recording::{RECORDING_BYTES, RecordingError};
 pub use registry::{NoSlot, SessionRegistry, Slot};
 pub use speaker::Speaker;
+pub use speech_model::RelayError;
 pub use text::{MAX_CHARS, TextError, check as check_text};
 pub use turn::{Chat, Minds, Spoken, TurnError, Utterance, run as run_turn};
 pub use viewer::{JoinError, Joined, Link, Terms};
@@ -105,8 +108,12 @@ pub struct Shared {
     pub rtc: rtc::Settings,
     /// The bounds of the encoders.
     pub bitrate: Bitrate,
+    /// Models that hear and speak by themselves, on machines of their own.
+    pub speech_models: Arc<minicpm::Pool>,
     /// The tasks of all sessions: empty when all are over.
     pub tracker: TaskTracker,
+    /// Cancelled when the server ends what goes on: sessions are told by their own, this is for all that is none.
+    pub stop: CancellationToken,
 }
 
 /// One conversation.
