@@ -59,10 +59,8 @@ impl App {
         let xiaozhi = theirs
             .enabled
             .then(|| xiaozhi::Gateway::new(Arc::clone(&shared), theirs.clone(), config.server.trusted_proxies.clone()));
-        let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled).map(|gateway| {
-            let devices = Arc::clone(&gateway.devices);
-            Signalling::new(theirs.webrtc.clone(), offers_per_minute, Arc::clone(&shared), devices)
-        });
+        let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled);
+        let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
         Arc::new(Self {
             config,
