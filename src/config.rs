@@ -20,8 +20,8 @@ use serde_json::{Map, Value, json};
 use crate::{asr, llm, tts};
 
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
-pub use janus::Janus;
-pub use xiaozhi::Xiaozhi;
+pub use janus::{Janus, Relay};
+pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 
 pub use crate::values::Secret;
 
@@ -70,6 +70,9 @@ pub struct Config {
     /// The Janus room.
     #[garde(dive)]
     pub janus: Janus,
+    /// The relay of seed 000's older client.
+    #[garde(dive)]
+    pub relay: Relay,
 }
 
 /// `server:`
@@ -313,6 +316,8 @@ impl Config {
         }
         let mut config = from_tree(tree).map_err(Error::Invalid)?;
         config.llm = config.llm.with_keys_of(environment);
+        config.janus = config.janus.with_environment(environment);
+        config.relay = config.relay.with_environment(environment);
         config.validate().map_err(|report| Error::Invalid(report.to_string().trim_end().to_owned()))?;
         Ok(config)
     }

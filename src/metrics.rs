@@ -33,6 +33,63 @@ pub fn viewers(change: f64) {
     gauge!("visavis_viewers").increment(change);
 }
 
+/// Rooms of other servers that we are connected with.
+pub fn calls(change: f64) {
+    gauge!("visavis_calls").increment(change);
+}
+
+/// What our part in the Janus room is doing.
+pub fn janus_state(state: &'static str) {
+    for known in ["off", "connecting", "waiting", "in_room", "out"] {
+        gauge!("visavis_janus_state", "state" => known).set(f64::from(u8::from(known == state)));
+    }
+}
+
+/// We came back to the Janus room, or had to; `why` is one word.
+pub fn janus_reconnect(why: &'static str) {
+    counter!("visavis_janus_reconnects_total", "why" => why).increment(1);
+}
+
+/// Janus refused something, by its own number, or did not answer.
+pub fn janus_error(code: String) {
+    counter!("visavis_janus_errors_total", "code" => code).increment(1);
+}
+
+/// From a sign of life to its acknowledgement.
+pub fn janus_round_trip(took: Duration) {
+    histogram!("visavis_janus_keepalive_seconds").record(took);
+}
+
+/// Packets of a Janus room: `in`, `out`, or `lost` on the way in.
+pub fn janus_packets(kind: &'static str, count: u64) {
+    counter!("visavis_janus_packets_total", "kind" => kind).increment(count);
+}
+
+/// Times that nothing came from a Janus room for longer than 120 ms.
+pub fn janus_gaps(count: u64) {
+    counter!("visavis_janus_gaps_total").increment(count);
+}
+
+/// How loud it was in the last minute, `in` the room or `out`, in decibels below full scale.
+pub fn janus_level(direction: &'static str, dbfs: f64) {
+    gauge!("visavis_janus_level_dbfs", "direction" => direction).set(dbfs);
+}
+
+/// Whether Janus says that it receives our sound.
+pub fn janus_receiving(receiving: bool) {
+    gauge!("visavis_janus_receiving").set(f64::from(u8::from(receiving)));
+}
+
+/// Whether we are muted in the Janus room, or the room is.
+pub fn janus_muted(muted: bool) {
+    gauge!("visavis_janus_muted").set(f64::from(u8::from(muted)));
+}
+
+/// Janus says that packets are lost on their way `in` or `out`.
+pub fn janus_slow_link(direction: &'static str) {
+    counter!("visavis_janus_slow_links_total", "direction" => direction).increment(1);
+}
+
 /// A session got its slot.
 pub fn session_created() {
     counter!("visavis_sessions_created_total").increment(1);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use poem::Endpoint;
 use poem::listener::TcpAcceptor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,10 +22,12 @@ use crate::rtc::{self, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
-use crate::{asr, llm, metrics, minicpm, tts};
+use crate::{asr, janus, llm, metrics, minicpm, tts};
 
 /// How long sessions may take to end once they are told to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the rooms and relays that we are in may take to be left.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the end of all answers is looked for while draining.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
 
@@ -71,6 +74,8 @@ pub enum Error {
 pub struct Server {
     config: Config,
     tcp: std::net::TcpListener,
+    /// The port that seed 002's signalling has for itself, if any.
+    signalling: Option<std::net::TcpListener>,
     shared: Arc<Shared>,
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
@@ -86,6 +91,7 @@ impl Server {
         let tcp = std::net::TcpListener::bind(listen).map_err(|source| bind_error(listen, "tcp", source))?;
         let address = tcp.local_addr()?;
         let mux = UdpMux::bind(address).map_err(|source| bind_error(address, "udp", source))?;
+        let signalling = signalling(&config)?;
         let avatars = config.avatars.clone();
         let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&avatars.dir, &avatars.default));
         let (tts, dir) = (config.tts.clone(), config.models.dir.clone());
@@ -107,7 +113,7 @@ impl Server {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        Ok(Self { config, tcp, shared, catalogue, metrics })
+        Ok(Self { config, tcp, signalling, shared, catalogue, metrics })
     }
 
     /// Where it listens: the port is known even if 0 was asked for.
@@ -119,27 +125,42 @@ impl Server {
     /// signal ends at once.
     pub async fn run(self) -> Result<(), Error> {
         let app = App::new(self.config.clone(), Arc::clone(&self.shared), self.catalogue, self.metrics);
-        self.tcp.set_nonblocking(true)?;
-        let acceptor = TcpAcceptor::from_std(self.tcp)?;
         let stop_http = CancellationToken::new();
-        let stopped = stop_http.clone().cancelled_owned();
-        let serving = poem::Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
-            http::routes(&app),
-            stopped,
-            Some(Duration::from_secs(1)),
-        );
-        let serving = tokio::spawn(serving);
+        let serving = tokio::spawn(serve(self.tcp, http::routes(&app), stop_http.clone()));
+        if let Some(tcp) = self.signalling {
+            tokio::spawn(serve(tcp, http::signalling_routes(&app), stop_http.clone()));
+        }
+        let rooms = Rooms::enter(&self.config, &self.shared);
         let mut signals = Signals::new()?;
         signals.next().await;
         info!("stopping: no new sessions; answers may end");
         tokio::select! {
-            () = drain(&self.shared, self.config.server.shutdown_grace) => {}
+            () = drain(&self.shared, rooms, self.config.server.shutdown_grace) => {}
             () = signals.next() => warn!("second signal: stopping at once"),
         }
         stop_http.cancel();
         serving.await.map_err(io::Error::other)??;
         Ok(())
     }
+}
+
+/// Serves `routes` until `stop` fires, and for one second more.
+async fn serve(tcp: std::net::TcpListener, routes: impl Endpoint + 'static, stop: CancellationToken) -> io::Result<()> {
+    tcp.set_nonblocking(true)?;
+    let acceptor = TcpAcceptor::from_std(tcp)?;
+    let server = poem::Server::new_with_acceptor(acceptor);
+    server.run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(Duration::from_secs(1))).await
+}
+
+/// The port of seed 002's signalling, on the address of everything else.
+fn signalling(config: &Config) -> Result<Option<std::net::TcpListener>, Error> {
+    let webrtc = &config.xiaozhi.webrtc;
+    if !config.xiaozhi.enabled || !webrtc.enabled || webrtc.port == 0 || webrtc.port == config.server.listen.port() {
+        return Ok(None);
+    }
+    let address = SocketAddr::new(config.server.listen.ip(), webrtc.port);
+    let tcp = std::net::TcpListener::bind(address).map_err(|source| bind_error(address, "tcp", source))?;
+    Ok(Some(tcp))
 }
 
 struct Signals {
@@ -160,8 +181,33 @@ impl Signals {
     }
 }
 
+/// Rooms of other servers in which the avatar takes part.
+struct Rooms {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Rooms {
+    fn enter(config: &Config, shared: &Arc<Shared>) -> Self {
+        let rooms = Self { stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        if config.janus.enabled {
+            rooms.tasks.spawn(janus::run(Arc::clone(shared), config.janus.clone(), rooms.stop.clone()));
+        }
+        rooms
+    }
+
+    /// Says good-bye to all of them.
+    async fn leave(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(LEAVE_TIMEOUT, self.tasks.wait()).await.is_err() {
+            warn!("a room of another server was not left in time");
+        }
+    }
+}
+
 /// Refuses new sessions, lets answers end for at most `grace`, then ends all sessions and waits for them.
-async fn drain(shared: &Shared, grace: Duration) {
+async fn drain(shared: &Shared, rooms: Rooms, grace: Duration) {
     shared.registry.drain();
     let silent = async {
         while shared.registry.all().iter().any(|session| session.state() != crate::session::State::Idle) {
@@ -171,6 +217,7 @@ async fn drain(shared: &Shared, grace: Duration) {
     if tokio::time::timeout(grace, silent).await.is_err() {
         warn!("answers were still going on after the grace period");
     }
+    rooms.leave().await;
     for session in shared.registry.all() {
         session.end("shutdown");
     }

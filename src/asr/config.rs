@@ -22,6 +22,8 @@ pub enum Provider {
     WhisperLive,
     /// The server of whisper.cpp.
     WhisperCpp,
+    /// The local services of seed 000.
+    Services,
     /// Nobody: typing only.
     Off,
 }
@@ -85,6 +87,9 @@ pub struct Config {
     /// whisper.cpp.
     #[garde(dive)]
     pub whispercpp: WhisperCpp,
+    /// Seed 000's.
+    #[garde(dive)]
+    pub services: Services,
 }
 
 impl Default for Config {
@@ -100,6 +105,7 @@ impl Default for Config {
             funasr: FunAsr::default(),
             whisperlive: WhisperLive::default(),
             whispercpp: WhisperCpp::default(),
+            services: Services::default(),
         }
     }
 }
@@ -195,5 +201,20 @@ pub struct WhisperCpp {
 impl Default for WhisperCpp {
     fn default() -> Self {
         Self { base_url: "http://127.0.0.1:8080".into() }
+    }
+}
+
+/// `asr.services:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub struct Services {
+    /// Up to and with `/api/v1`.
+    #[garde(length(max = 2_048))]
+    pub base_url: String,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self { base_url: "http://127.0.0.1:8000/api/v1".into() }
     }
 }

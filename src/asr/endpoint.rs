@@ -131,6 +131,16 @@ impl Endpoint {
         vec![if speech.windows_since_cut == 0 { Event::Discarded } else { Event::Utterance(speech.sound) }]
     }
 
+    /// All has been said, whoever says so: what is under way ends now.
+    pub fn finish(&mut self) -> Vec<Event> {
+        if self.held {
+            return self.close();
+        }
+        let Some(mut speech) = self.speech.take() else { return Vec::new() };
+        speech.sound.append(&mut self.unjudged);
+        vec![speech.end()]
+    }
+
     /// The microphone is off: what was under way is forgotten.
     pub fn reset(&mut self) -> Vec<Event> {
         let discarded = self.speech.take().map(|_| Event::Discarded);

@@ -61,6 +61,16 @@ impl Service {
 
     /// Sends `request`; the text that comes back.
     pub(super) async fn text(&self, request: RequestBuilder) -> Result<String, Error> {
+        let answer = self.json(request).await?;
+        match (&answer["text"], &answer["error"]) {
+            (Value::String(text), _) => Ok(text.clone()),
+            (_, Value::Null) => Err(Error::Garbled { provider: self.provider, what: "JSON without a text" }),
+            _ => Err(Error::Broken { provider: self.provider, what: "it says that it failed" }),
+        }
+    }
+
+    /// Sends `request`; the JSON that comes back.
+    pub(super) async fn json(&self, request: RequestBuilder) -> Result<Value, Error> {
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         if !response.status().is_success() {
             return Err(self.refusal(&response));
@@ -73,13 +83,8 @@ impl Service {
                 return Err(Error::Garbled { provider: self.provider, what: "more than 64 KiB" });
             }
         }
-        let answer: Value = serde_json::from_slice(&body)
-            .map_err(|_| Error::Garbled { provider: self.provider, what: "something that is no JSON" })?;
-        match (&answer["text"], &answer["error"]) {
-            (Value::String(text), _) => Ok(text.clone()),
-            (_, Value::Null) => Err(Error::Garbled { provider: self.provider, what: "JSON without a text" }),
-            _ => Err(Error::Broken { provider: self.provider, what: "it says that it failed" }),
-        }
+        serde_json::from_slice(&body)
+            .map_err(|_| Error::Garbled { provider: self.provider, what: "something that is no JSON" })
     }
 
     fn failed(&self, error: &reqwest::Error) -> Error {

@@ -16,6 +16,7 @@ mod error;
 mod funasr;
 mod http;
 mod openai;
+mod services;
 mod socket;
 mod text;
 mod whisper;
@@ -28,6 +29,7 @@ pub use endpoint::{Endpoint, Event};
 pub use error::Error;
 pub use funasr::FunAsr;
 pub use openai::OpenAi;
+pub use services::Services;
 pub(crate) use text::append;
 pub use whisper::Whisper;
 pub use whispercpp::WhisperCpp;
@@ -66,5 +68,6 @@ pub fn build(config: &Config, models_dir: &Path) -> Result<Option<Arc<dyn Speech
         Provider::WhisperCpp => Some(Arc::new(WhisperCpp::new(config)?)),
         Provider::FunAsr => Some(Arc::new(FunAsr::new(config)?)),
         Provider::WhisperLive => Some(Arc::new(WhisperLive::new(config)?)),
+        Provider::Services => Some(Arc::new(Services::new(config)?)),
     })
 }

@@ -19,7 +19,12 @@ pub struct OpusEncoder {
 impl OpusEncoder {
     /// Mono speech with in-band error correction, for 10 % of loss.
     pub fn open() -> Result<Self, Error> {
-        let mut encoder = ::opus::Encoder::new(AUDIO_RATE_HZ, ::opus::Channels::Mono, ::opus::Application::Voip)?;
+        Self::at(AUDIO_RATE_HZ)
+    }
+
+    /// The same for samples at another of Opus's rates.
+    pub fn at(rate_hz: u32) -> Result<Self, Error> {
+        let mut encoder = ::opus::Encoder::new(rate_hz, ::opus::Channels::Mono, ::opus::Application::Voip)?;
         encoder.set_bitrate(::opus::Bitrate::Bits(BITS_PER_SECOND))?;
         encoder.set_complexity(COMPLEXITY)?;
         encoder.set_inband_fec(true)?;
@@ -29,9 +34,14 @@ impl OpusEncoder {
 
     /// One frame in, one packet out.
     pub fn encode(&mut self, frame: &AudioFrame) -> Result<Bytes, Error> {
+        self.encode_samples(&frame.0)
+    }
+
+    /// 2.5, 5, 10, 20, 40 or 60 ms of samples in, one packet out.
+    pub fn encode_samples(&mut self, samples: &[i16]) -> Result<Bytes, Error> {
         // 1275 bytes is the largest frame Opus makes (RFC 6716 §3.4).
         let mut packet = [0; 1275];
-        let len = self.encoder.encode(&frame.0, &mut packet)?;
+        let len = self.encoder.encode(samples, &mut packet)?;
         Ok(Bytes::copy_from_slice(&packet[..len]))
     }
 }

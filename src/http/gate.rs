@@ -129,11 +129,11 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
         StatusCode::NO_CONTENT.into_response()
     } else {
         let handled = async {
-            // A browser lets any page open a WebSocket to anywhere, and asks nobody (RFC 6455 §10.2).
-            let acts = changes_state(request.method()) || request.headers().contains_key(header::UPGRADE);
-            if allowed == Origin::Foreign && acts {
-                let msg = "pages of other sites may not call this: add their origin to server.cors";
-                return Err(Failure::new(StatusCode::FORBIDDEN, "foreign_origin", msg));
+            // CORS does not hold WebSockets back.
+            if request.headers().contains_key(header::UPGRADE) {
+                check_socket(&request, &app)?;
+            } else if allowed == Origin::Foreign && changes_state(request.method()) {
+                return Err(foreign());
             }
             let _place = if path == FORM { Some(app.limits.form()?) } else { None };
             take_body(&mut request, &path).await?;
@@ -154,6 +154,32 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
         response.headers_mut().remove(header::CONTENT_SECURITY_POLICY);
     }
     Ok(response)
+}
+
+fn foreign() -> Failure {
+    let msg = "pages of other sites may not call this: add their origin to server.cors";
+    Failure::new(StatusCode::FORBIDDEN, "foreign_origin", msg)
+}
+
+/// A socket is no plain `GET`: with it a page of another site could do what our own can, and browsers let it. Our page may
+/// open one on another port of ours.
+fn check_socket(request: &Request, app: &App) -> Result<(), Failure> {
+    match allowed_origin(request, &app.config.server.cors) {
+        Origin::Foreign if !is_on_port(request.headers(), app.config.server.listen.port()) => {
+            metrics::rejected("L9");
+            Err(foreign())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the page came from the machine that it asks, at `port`.
+fn is_on_port(headers: &HeaderMap, port: u16) -> bool {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
+    let (Some(origin), Some(host)) = (text(header::ORIGIN), text(header::HOST)) else { return false };
+    let site = origin.split_once("://").map_or("", |(_, site)| site);
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.contains(']') { host } else { name });
+    site == format!("{name}:{port}")
 }
 
 /// Reads the body within its bounds, so that no handler waits for it or is flooded by it.

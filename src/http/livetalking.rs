@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{App, Failure, client};
 use crate::metrics;
 use crate::rtc::Offer;
-use crate::session::{JoinError, Session, Shared, State, check_text};
+use crate::session::{JoinError, Session, Shared, State, Terms, check_text};
 
 pub(super) struct Api {
     pub(super) app: Arc<App>,
@@ -182,7 +182,7 @@ impl Api {
                 (session, true)
             }
         };
-        let joined = session.join(&app.shared, &app.catalogue, offer, asked).await.map_err(|error| {
+        let joined = session.join(&app.shared, &app.catalogue, offer, asked, Terms::default()).await.map_err(|error| {
             if let JoinError::Rtc(error) = &error {
                 // The stack's errors can be as long as a packet.
                 let error: String = error.to_string().chars().take(120).collect();

@@ -8,6 +8,7 @@ mod humanaudio;
 mod livetalking;
 mod ops;
 mod page;
+mod signalling;
 mod v1;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::audio_proxy::Proxy;
 use crate::config::Config;
 use crate::render::Catalogue;
 use crate::session::Shared;
+use crate::xiaozhi::{self, Signalling};
 
 use error::Failure;
 use gate::Limits;
@@ -40,12 +42,25 @@ pub struct App {
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
+    /// xiaozhi's devices, if they are wanted.
+    xiaozhi: Option<Arc<xiaozhi::Gateway>>,
+    /// Seed 002's, if it is wanted.
+    signalling: Option<Arc<Signalling>>,
 }
 
 impl App {
     /// Over a running server's parts.
     pub fn new(config: Config, shared: Arc<Shared>, catalogue: Arc<Catalogue>, metrics: PrometheusHandle) -> Arc<Self> {
-        let limits = Limits::new(config.server.offers_per_minute);
+        let offers_per_minute = config.server.offers_per_minute;
+        let limits = Limits::new(offers_per_minute);
+        let theirs = &config.xiaozhi;
+        let xiaozhi = theirs
+            .enabled
+            .then(|| xiaozhi::Gateway::new(Arc::clone(&shared), theirs.clone(), config.server.trusted_proxies.clone()));
+        let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled).map(|gateway| {
+            let devices = Arc::clone(&gateway.devices);
+            Signalling::new(theirs.webrtc.clone(), offers_per_minute, Arc::clone(&shared), devices)
+        });
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
         Arc::new(Self {
             config,
@@ -56,6 +71,8 @@ impl App {
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
+            xiaozhi,
+            signalling,
         })
     }
 }
@@ -85,16 +102,47 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/healthz", get(ops::healthz))
         .at("/readyz", get(ops::readyz))
         .at("/metrics", get(ops::metrics));
-    let routes = match &app.audio_proxy {
-        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy).data(Arc::clone(proxy))),
+    let routes = gateways(routes, app);
+    guarded(page::routes(routes, &app.config.server.page), app)
+}
+
+/// The routes of the port that seed 002's signalling has for itself.
+pub fn signalling_routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
+    guarded(signalling(Route::new(), app), app)
+}
+
+/// What the signalling is reached by.
+fn signalling(routes: Route, app: &App) -> Route {
+    match app.signalling {
+        Some(_) => routes.at(&app.config.xiaozhi.webrtc.signaling_path, get(signalling::open)),
         None => routes,
-    };
-    let routes = page::routes(routes, &app.config.server.page).data(Arc::clone(app)).map_to_response();
+    }
+}
+
+/// `routes` behind the gate.
+fn guarded(routes: Route, app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
+    let routes = routes.data(Arc::clone(app)).map_to_response();
     let gate_app = Arc::clone(app);
     routes
         .around(move |endpoint, request| gate::pass(endpoint, Arc::clone(&gate_app), request))
         .with(CatchPanic::new().with_handler(panicked))
         .map_to_response()
+}
+
+/// What the configuration turns on; what is off has no route.
+fn gateways(routes: Route, app: &App) -> Route {
+    let routes = signalling(routes, app);
+    let routes = match &app.audio_proxy {
+        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy.data(Arc::clone(proxy)))),
+        None => routes,
+    };
+    match &app.xiaozhi {
+        Some(gateway) => routes.at(xiaozhi::DEVICE_PATH, get(xiaozhi::device_socket.data(Arc::clone(gateway)))).at(
+            xiaozhi::OTA_PATH,
+            get(xiaozhi::ota_status.data(Arc::clone(gateway))).post(xiaozhi::ota_reply.data(Arc::clone(gateway))),
+        ),
+        None => routes,
+    }
 }
 
 /// A bug in a handler: the log has it, the client gets the same form of error as ever.

@@ -7,6 +7,7 @@ mod history;
 mod local;
 mod openai;
 mod seed;
+mod services;
 mod think;
 pub mod tools;
 mod web;
@@ -23,6 +24,7 @@ pub use history::History;
 pub use local::Local;
 pub use openai::OpenAi;
 pub use seed::{SeedError, settings};
+pub use services::Services;
 pub use tools::{Tool, Toolbox};
 
 /// Who said a line.
@@ -132,6 +134,9 @@ pub struct Config {
     /// The provider that needs no network.
     #[garde(dive)]
     pub local: local::Config,
+    /// The local services of seed 000.
+    #[garde(dive)]
+    pub services: services::Config,
     /// What a model may do besides talking.
     #[garde(dive)]
     pub tools: tools::Config,
@@ -148,6 +153,7 @@ impl Default for Config {
             openai: openai::Config::default(),
             dashscope: dashscope::Config::default(),
             local: local::Config::default(),
+            services: services::Config::default(),
             tools: tools::Config::default(),
         }
     }
@@ -176,11 +182,14 @@ pub enum Provider {
     OpenAi,
     /// Alibaba Cloud's models.
     DashScope,
+    /// The local services of seed 000.
+    Services,
 }
 
 /// The model that `config` asks for. A key that is missing is no error here: each reply says so.
 pub fn build(config: &Config) -> Result<Arc<dyn ChatModel>, Error> {
     Ok(match config.provider {
+        Provider::Services => Arc::new(Services::new(&config.services, config.timeouts)?),
         Provider::Local => Arc::new(Local::new(&config.local)),
         Provider::OpenAi => Arc::new(OpenAi::new(&config.openai, ("openai", openai::KEY), config.timeouts)?),
         Provider::DashScope => {

@@ -5,7 +5,8 @@
 //! so a gap that is left out would be speech that never ends.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,8 +38,73 @@ const MAX_PAUSE: usize = AUDIO_RATE_HZ as usize * 22 / 10;
 /// The RTP clock of Opus (RFC 7587 §4.1), in units a sample of ours.
 const UNITS_PER_SAMPLE: u32 = 48_000 / AUDIO_RATE_HZ;
 
+/// A microphone that has sent nothing for this long gives way to another of the same viewer.
+const GIVES_WAY: Duration = Duration::from_secs(1);
+
+/// Which of a viewer's microphones is heard: the one that sends. Most viewers have one.
+pub(super) struct Floor {
+    ears: mpsc::Sender<AudioFrame>,
+    /// Who has it, and since when it has sent nothing.
+    taken: Mutex<Option<(Voice, Instant)>>,
+}
+
+/// What may be heard of a viewer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// A track; where it lies in memory is who it is.
+    Track(usize),
+    /// Frames that do not come by RTP.
+    Frames,
+}
+
+impl Floor {
+    pub(super) fn new(ears: mpsc::Sender<AudioFrame>) -> Self {
+        Self { ears, taken: Mutex::default() }
+    }
+
+    /// The next frame of a microphone that does not come by RTP: it is heard before any that does.
+    pub(super) fn hear(&self, frame: AudioFrame) {
+        self.take(Voice::Frames, Instant::now());
+        self.pass(frame);
+    }
+
+    /// Something came from `voice`. False if another one is heard.
+    fn take(&self, voice: Voice, now: Instant) -> bool {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let gives_way = |(holder, last)| holder == voice || now - last >= GIVES_WAY;
+        let free = voice == Voice::Frames || taken.is_none_or(gives_way);
+        if free {
+            *taken = Some((voice, now));
+        }
+        free
+    }
+
+    /// To the ears. False if they are gone.
+    fn pass(&self, frame: AudioFrame) -> bool {
+        match self.ears.try_send(frame) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                metrics::frame_dropped("microphone", "slow_ears");
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+/// Packets of a microphone.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    pub(super) packets: AtomicU64,
+    /// Those that were waited for in vain.
+    pub(super) lost: AtomicU64,
+    /// Times that nothing came for [`PAUSE`].
+    pub(super) gaps: AtomicU64,
+}
+
 /// Reads `track` until it or the ears are gone.
-pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFrame>) {
+pub(super) async fn read(track: Arc<dyn TrackRemote>, floor: Arc<Floor>, arrived: Arc<Arrived>) {
+    let voice = Voice::Track(Arc::as_ptr(&track).addr());
     let Ok(mut microphone) = Microphone::open() else { return };
     let mut pause: Option<Instant> = None;
     loop {
@@ -47,23 +113,26 @@ pub(super) async fn read(track: Arc<dyn TrackRemote>, ears: mpsc::Sender<AudioFr
             None => Ok(track.poll().await),
         };
         let frames = match event {
+            Ok(Some(TrackRemoteEvent::OnRtpPacket(_))) if !floor.take(voice, Instant::now()) => continue,
             Ok(Some(TrackRemoteEvent::OnRtpPacket(packet))) => {
                 pause = Some(Instant::now() + PAUSE);
-                microphone.push(&packet)
+                let frames = microphone.push(&packet);
+                arrived.packets.fetch_add(1, Ordering::Relaxed);
+                arrived.lost.store(microphone.lost, Ordering::Relaxed);
+                frames
             }
             Ok(Some(_)) => continue,
             Ok(None) => return,
             Err(_) => {
+                arrived.gaps.fetch_add(u64::from(microphone.paused == 0), Ordering::Relaxed);
                 let frames = microphone.pause();
                 pause = (!frames.is_empty()).then(|| Instant::now() + AUDIO_PTIME);
                 frames
             }
         };
         for frame in frames {
-            match ears.try_send(frame) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => metrics::frame_dropped("microphone", "slow_ears"),
-                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            if !floor.pass(frame) {
+                return;
             }
         }
     }
@@ -77,6 +146,8 @@ struct Microphone {
     /// The next sequence number to decode, and the stamp that it should have.
     next: Option<(u64, u32)>,
     newest: u64,
+    /// Packets that never came.
+    lost: u64,
     /// Samples of silence since the last packet that were not waited for.
     paused: usize,
     /// Samples of the last packet: what a lost one will have held.
@@ -92,6 +163,7 @@ impl Microphone {
             waiting: BTreeMap::new(),
             next: None,
             newest: 0,
+            lost: 0,
             paused: 0,
             packet_samples: SAMPLES_PER_FRAME,
             rest: Vec::new(),
@@ -163,6 +235,7 @@ impl Microphone {
         }
         let (&first, (stamp, payload)) = self.waiting.first_key_value()?;
         let stamp = *stamp;
+        self.lost += first - next;
         if first == next + 1 {
             let payload = payload.clone();
             let guess = self.concealed(Some(&payload));
@@ -214,6 +287,21 @@ mod tests {
     fn heard(packets: &[Packet]) -> Vec<AudioFrame> {
         let mut microphone = Microphone::open().unwrap();
         packets.iter().flat_map(|packet| microphone.push(packet)).collect()
+    }
+
+    #[tokio::test]
+    async fn of_two_microphones_the_one_that_sends_is_heard() {
+        let floor = Floor::new(mpsc::channel(1).0);
+        let begun = Instant::now();
+        let (first, second) = (Voice::Track(1), Voice::Track(2));
+        assert!(floor.take(first, begun));
+        assert!(!floor.take(second, begun + GIVES_WAY / 2));
+        assert!(floor.take(first, begun + GIVES_WAY / 2));
+        assert!(!floor.take(second, begun + GIVES_WAY));
+        assert!(floor.take(second, begun + GIVES_WAY * 3 / 2), "the first has been silent for long enough");
+        assert!(!floor.take(first, begun + GIVES_WAY * 2));
+        assert!(floor.take(Voice::Frames, begun + GIVES_WAY * 2), "frames are heard before tracks");
+        assert!(!floor.take(second, begun + GIVES_WAY * 2));
     }
 
     #[test]

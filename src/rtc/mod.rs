@@ -1,5 +1,6 @@
 //! The only module that names the WebRTC crate: one UDP socket for all sessions, and a `Peer` for each viewer.
 
+mod call;
 mod candidates;
 mod estimate;
 mod feedback;
@@ -12,8 +13,9 @@ mod sdp;
 mod socket;
 mod stun;
 
+pub use call::{Call, Sound};
 pub use microphone::MICROPHONE_QUEUE;
-pub use peer::{Closed, Event, Peer, Settings};
+pub use peer::{Closed, Event, Limits, Peer, Settings};
 pub use receiver::{Arrival, ReceiveError, Receiver, Spoken, Wish};
 pub use sdp::{Offer, OfferError};
 pub use socket::UdpMux;

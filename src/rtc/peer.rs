@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,22 +25,24 @@ use rtc::rtp_transceiver::rtp_sender::{
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionState,
-    RTCSessionDescription, SettingEngineBuilder,
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit, RTCIceGatheringState,
+    RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
 
 use super::estimate::{self, Estimate};
 use super::feedback::{self, KeyframeRequests};
+use super::microphone::Floor;
 use super::reports::{self, OneClock, Origin};
 use super::rtp::Stream;
 use super::sdp::VideoLine;
 use super::socket::{SharedSocketRuntime, Slot};
-use super::{Error, Offer, UdpMux, candidates, microphone};
+use super::{Error, Offer, UdpMux, candidates, microphone, sdp};
 use crate::codec::VideoCodec;
 use crate::media::AudioFrame;
 use crate::metrics;
@@ -47,26 +50,20 @@ use crate::track::{Bitrate, Encoded, MediaSink};
 
 /// Encoded frames that wait for a peer's packets to leave: 640 ms of both kinds. Full: the frame is dropped, and
 /// pictures resume with a keyframe.
-const SEND_QUEUE: usize = 48;
-/// From the answer to media (L12).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const SEND_QUEUE: usize = 48;
 /// The stack reads an alert within a few milliseconds.
 const SHUT_POLL: Duration = Duration::from_millis(10);
 const SHUT_CHECKS: usize = 5;
 /// Gathering only binds a loopback socket; more than this is a fault.
-const GATHER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const GATHER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between ICE checks. The crate's 200 ms make a set-up of 210 ms; 20 ms make one of 30.
-const ICE_CHECK: Duration = Duration::from_millis(20);
-/// Checks of one pair before it is given up: as long as the connect timeout.
-const ICE_ATTEMPTS: u16 = (CONNECT_TIMEOUT.as_millis() / ICE_CHECK.as_millis()) as u16;
+pub(super) const ICE_CHECK: Duration = Duration::from_millis(20);
 /// Data channels of one viewer (L15).
 const MAX_CHANNELS: usize = 4;
-/// Longest message (L15).
-const MAX_MESSAGE_BYTES: usize = 16 << 10;
-/// Messages a second from one viewer (L15).
-const MESSAGES_PER_SECOND: u32 = 20;
-/// Of binary ones as many more at once: a recording of 1 MiB in pieces of 16 KiB, and some to spare.
+/// Of binary messages as many more at once: a recording of 1 MiB in pieces of 16 KiB, and some to spare.
 const BINARY_BURST: u32 = 80;
+/// Candidates of one peer that come after its offer (L9).
+const MAX_TRICKLED: usize = 64;
 /// Bytes that wait for a viewer that does not read (L15).
 const CHANNEL_BUFFER_BYTES: usize = 1 << 20;
 
@@ -79,6 +76,23 @@ pub struct Settings {
     pub advertise: Vec<IpAddr>,
     /// The bounds of the bandwidth estimate.
     pub bitrate: Bitrate,
+}
+
+/// What one peer may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the answer to media (L12).
+    pub connect: Duration,
+    /// Text messages a second (L15).
+    pub messages_per_second: u32,
+    /// The longest message, in bytes (L15).
+    pub message_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(15), messages_per_second: 20, message_bytes: 16 << 10 }
+    }
 }
 
 /// Why a peer is gone.
@@ -131,7 +145,10 @@ type Channels = Arc<Mutex<HashMap<String, Arc<dyn DataChannel>>>>;
 /// One viewer.
 pub struct Peer {
     sink: Arc<Viewer>,
+    connection: Arc<dyn PeerConnection>,
     channels: Channels,
+    trickled: AtomicUsize,
+    floor: Arc<Floor>,
     stop: CancellationToken,
 }
 
@@ -141,6 +158,7 @@ impl Peer {
         settings: &Settings,
         offer: Offer,
         asked: Option<IpAddr>,
+        limits: Limits,
         events: mpsc::Sender<Event>,
         ears: mpsc::Sender<AudioFrame>,
     ) -> Result<(Self, String), Error> {
@@ -164,16 +182,18 @@ impl Peer {
             .with(ChainSlot::from(reports::SLOT), OneClock::new(streams.origins()));
         let setting = SettingEngineBuilder::default()
             .with_include_loopback_candidate(true)
-            .with_ice_connection_attempts(Some(ICE_CHECK), Some(ICE_ATTEMPTS))
+            .with_ice_connection_attempts(Some(ICE_CHECK), Some(checks_within(limits.connect)))
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_credentials(ufrag, password)
             .build();
+        let floor = Arc::new(Floor::new(ears));
         let handler = Handler {
             gathered: gathered_tx,
             state: state_tx,
             channels: Arc::clone(&channels),
             events: events.clone(),
-            ears: Mutex::new(Some(ears)),
+            limits,
+            floor: Arc::clone(&floor),
         };
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
@@ -202,9 +222,42 @@ impl Peer {
         let codec = offer.video_codec();
         let sink = Arc::new(Viewer { codec, queue, wants_keyframe, estimate, awaits_keyframe: AtomicBool::new(true) });
         let stop = CancellationToken::new();
-        let life = Life { connection, streams, state, frames, stop: stop.clone(), lease, events };
+        let life = Life {
+            connection: Arc::clone(&connection),
+            streams,
+            state,
+            frames,
+            stop: stop.clone(),
+            lease,
+            events,
+            patience: limits.connect,
+            connected: metrics::viewers,
+        };
         tokio::spawn(life.run());
-        Ok((Self { sink, channels, stop }, sdp))
+        Ok((Self { sink, connection, channels, trickled: AtomicUsize::new(0), floor, stop }, sdp))
+    }
+
+    /// The next 20 ms of a microphone that does not come by RTP.
+    pub fn hear(&self, frame: AudioFrame) {
+        self.floor.hear(frame);
+    }
+
+    /// Checks one more address of the viewer's: `foundation 1 udp …`, with or without `candidate:` before it. One that cannot
+    /// be checked is passed over. False once there are too many.
+    pub async fn add_candidate(&self, candidate: &str) -> bool {
+        let candidate = candidate.trim();
+        let candidate = candidate.strip_prefix("candidate:").unwrap_or(candidate);
+        if !sdp::is_usable_candidate(candidate) {
+            return true;
+        }
+        if self.trickled.fetch_add(1, Ordering::Relaxed) >= MAX_TRICKLED {
+            return false;
+        }
+        let candidate = RTCIceCandidateInit { candidate: candidate.to_owned(), ..RTCIceCandidateInit::default() };
+        if let Err(error) = self.connection.add_ice_candidate(candidate).await {
+            debug!(%error, "a candidate that cannot be checked");
+        }
+        true
     }
 
     /// Where this viewer's frames go. To be used once it is connected.
@@ -235,9 +288,9 @@ impl Drop for Peer {
 }
 
 /// Gives the share of the socket back, on every path out.
-struct Lease {
-    mux: Arc<UdpMux>,
-    slot: Arc<Slot>,
+pub(super) struct Lease {
+    pub(super) mux: Arc<UdpMux>,
+    pub(super) slot: Arc<Slot>,
 }
 
 impl Drop for Lease {
@@ -246,23 +299,28 @@ impl Drop for Lease {
     }
 }
 
-struct Outgoing {
-    track: Arc<TrackLocalStaticRTP>,
+pub(super) struct Outgoing {
+    pub(super) track: Arc<TrackLocalStaticRTP>,
     stream: Stream,
 }
 
-struct Streams {
-    audio: Outgoing,
-    video: Option<Outgoing>,
+impl Outgoing {
+    /// Our sound, as packets of `payload_type`.
+    pub(super) fn sound(payload_type: u8) -> Self {
+        let ssrc = rand::random();
+        let track = local_track(RtpCodecKind::Audio, opus_codec(), ssrc, None);
+        Self { track, stream: Stream::opus(ssrc, payload_type) }
+    }
+}
+
+pub(super) struct Streams {
+    pub(super) audio: Outgoing,
+    pub(super) video: Option<Outgoing>,
 }
 
 impl Streams {
     fn new(offer: &Offer) -> Self {
-        let ssrc: u32 = rand::random();
-        let audio = Outgoing {
-            track: local_track(RtpCodecKind::Audio, opus_codec(), ssrc, None),
-            stream: Stream::opus(ssrc, offer.opus),
-        };
+        let audio = Outgoing::sound(offer.opus);
         let video = offer.video.as_ref().map(|line| {
             let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
             let track = local_track(RtpCodecKind::Video, video_codec(line), ssrc, rtx);
@@ -275,7 +333,7 @@ impl Streams {
         std::iter::once(&self.audio).chain(&self.video)
     }
 
-    fn origins(&self) -> impl Iterator<Item = Origin> {
+    pub(super) fn origins(&self) -> impl Iterator<Item = Origin> {
         self.all().map(|outgoing| outgoing.stream.origin())
     }
 }
@@ -346,8 +404,8 @@ struct Handler {
     state: watch::Sender<RTCPeerConnectionState>,
     channels: Channels,
     events: mpsc::Sender<Event>,
-    /// Taken by the first microphone: a viewer has one.
-    ears: Mutex<Option<mpsc::Sender<AudioFrame>>>,
+    limits: Limits,
+    floor: Arc<Floor>,
 }
 
 #[async_trait]
@@ -366,19 +424,16 @@ impl PeerConnectionEventHandler for Handler {
         if track.kind().await != RtpCodecKind::Audio {
             return;
         }
-        let ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ears) = ears {
-            tokio::spawn(microphone::read(track, ears));
-        }
+        tokio::spawn(microphone::read(track, Arc::clone(&self.floor), Arc::default()));
     }
 
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
-        tokio::spawn(read_channel(channel, Arc::clone(&self.channels), self.events.clone()));
+        tokio::spawn(read_channel(channel, Arc::clone(&self.channels), self.events.clone(), self.limits));
     }
 }
 
 /// Reads one data channel until it or its peer closes.
-async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events: mpsc::Sender<Event>) {
+async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events: mpsc::Sender<Event>, limits: Limits) {
     let Ok(label) = channel.label().await else { return };
     if lock(&channels).len() >= MAX_CHANNELS {
         metrics::rejected("L15");
@@ -386,8 +441,8 @@ async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events:
         return;
     }
     lock(&channels).insert(label.clone(), Arc::clone(&channel));
-    let number = |n| std::num::NonZeroU32::new(n).expect("a constant above zero");
-    let quota = Quota::per_second(number(MESSAGES_PER_SECOND));
+    let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::per_second(number(limits.messages_per_second));
     let (texts, binaries) = (RateLimiter::direct(quota), RateLimiter::direct(quota.allow_burst(number(BINARY_BURST))));
     while let Some(event) = channel.poll().await {
         let event = match event {
@@ -397,7 +452,7 @@ async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events:
                 let label = label.clone();
                 let taken = if limit.check().is_err() {
                     Err("rate_limited")
-                } else if message.data.len() > MAX_MESSAGE_BYTES {
+                } else if message.data.len() > limits.message_bytes {
                     Err("message_too_large")
                 } else if message.is_string {
                     let text = String::from_utf8(message.data.to_vec());
@@ -423,26 +478,30 @@ async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events:
     lock(&channels).remove(&label);
 }
 
-/// The task that carries a peer from its answer to its end.
-struct Life {
-    connection: Arc<dyn PeerConnection>,
-    streams: Streams,
-    state: watch::Receiver<RTCPeerConnectionState>,
-    frames: mpsc::Receiver<Encoded>,
-    stop: CancellationToken,
-    lease: Lease,
-    events: mpsc::Sender<Event>,
+/// The task that carries a connection from its answer to its end.
+pub(super) struct Life {
+    pub(super) connection: Arc<dyn PeerConnection>,
+    pub(super) streams: Streams,
+    pub(super) state: watch::Receiver<RTCPeerConnectionState>,
+    pub(super) frames: mpsc::Receiver<Encoded>,
+    pub(super) stop: CancellationToken,
+    pub(super) lease: Lease,
+    pub(super) events: mpsc::Sender<Event>,
+    /// From the answer to media.
+    pub(super) patience: Duration,
+    /// The gauge that counts it while it is connected.
+    pub(super) connected: fn(f64),
 }
 
 impl Life {
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let closed = match self.connect().await {
             Ok(()) => {
                 self.lease.slot.set_connected();
                 let _ = self.events.send(Event::Connected).await;
-                metrics::viewers(1.0);
+                (self.connected)(1.0);
                 let closed = self.stream().await;
-                metrics::viewers(-1.0);
+                (self.connected)(-1.0);
                 closed
             }
             Err(closed) => closed,
@@ -462,7 +521,7 @@ impl Life {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Closed::Ended),
-            state = timeout(CONNECT_TIMEOUT, connected) => match state {
+            state = timeout(self.patience, connected) => match state {
                 Ok(Ok(state)) if *state == RTCPeerConnectionState::Connected => Ok(()),
                 Ok(Ok(state)) if *state == RTCPeerConnectionState::Closed => Err(Closed::Left),
                 _ => Err(Closed::Timeout),
@@ -572,8 +631,13 @@ fn lock(channels: &Channels) -> MutexGuard<'_, HashMap<String, Arc<dyn DataChann
     channels.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Checks of one pair before it is given up: it has until the connection must be up.
+pub(super) fn checks_within(patience: Duration) -> u16 {
+    (patience.as_millis() / ICE_CHECK.as_millis()).try_into().unwrap_or(u16::MAX)
+}
+
 /// Letters and digits, as ICE credentials must be (RFC 8839 §5.4).
-fn random_text(len: usize) -> String {
+pub(super) fn random_text(len: usize) -> String {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     (0..len).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect()
 }

@@ -11,6 +11,9 @@ const MAX_LINE_BYTES: usize = 1_024;
 const MAX_MEDIA: usize = 8;
 const MAX_CANDIDATES: usize = 32;
 
+/// Longest candidate, in bytes: Chromium's with two addresses of IPv6 has 240.
+const MAX_CANDIDATE_BYTES: usize = 512;
+
 /// What makes an offer unusable. Each says what to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
@@ -62,6 +65,16 @@ pub struct Offer {
 impl Offer {
     /// Checks the limits and finds the codecs: the first supported one in the order offered.
     pub fn parse(sdp: &str) -> Result<Self, OfferError> {
+        Self::with(sdp, |media| media.iter().any(|m| m.kind == "application"))
+    }
+
+    /// The same of a client that may want nothing but a voice.
+    pub fn parse_voice(sdp: &str) -> Result<Self, OfferError> {
+        Self::with(sdp, |_| true)
+    }
+
+    /// `blind` says whether an offer that sees nothing is meant so.
+    fn with(sdp: &str, blind: impl Fn(&[Section<'_>]) -> bool) -> Result<Self, OfferError> {
         check_limits(sdp)?;
         let sections = sections(sdp);
         let (session, media) = sections.split_first().expect("sections() returns at least one");
@@ -85,7 +98,7 @@ impl Offer {
         let video = match receiving("video") {
             Some(video) => Some(video.video().ok_or(OfferError::NoCommonCodec("video"))?),
             // Seed 001's client: a voice and a data channel.
-            None if media.iter().any(|m| m.kind == "application") => None,
+            None if blind(media) => None,
             None => return Err(OfferError::NoVideo),
         };
         Ok(Self { sdp: without_unusable_candidates(sdp), opus, video })
@@ -205,17 +218,7 @@ impl<'a> Section<'a> {
 
 /// Leaves out candidates that must not be checked: names (mDNS), and addresses that are nobody's or everybody's.
 fn without_unusable_candidates(sdp: &str) -> String {
-    let usable = |line: &&str| {
-        let Some(candidate) = line.strip_prefix("a=candidate:") else { return true };
-        let mut words = candidate.split_ascii_whitespace().skip(4);
-        match words.next().map(str::parse::<IpAddr>) {
-            Some(Ok(IpAddr::V4(ip))) => {
-                !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local()
-            }
-            Some(Ok(IpAddr::V6(ip))) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
-            _ => false,
-        }
-    };
+    let usable = |line: &&str| line.strip_prefix("a=candidate:").is_none_or(is_somebodys);
     let mut candidates = 0;
     sdp.lines().filter(usable).fold(String::with_capacity(sdp.len()), |mut out, line| {
         candidates += usize::from(line.starts_with("a=candidate:"));
@@ -225,6 +228,21 @@ fn without_unusable_candidates(sdp: &str) -> String {
         }
         out
     })
+}
+
+/// Whether a candidate, without its prefix, names an address that may be somebody's.
+fn is_somebodys(candidate: &str) -> bool {
+    match candidate.split_ascii_whitespace().nth(4).map(str::parse::<IpAddr>) {
+        Some(Ok(IpAddr::V4(ip))) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_link_local(),
+        Some(Ok(IpAddr::V6(ip))) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
+        _ => false,
+    }
+}
+
+/// Whether a candidate that came by itself can be checked: over UDP, at an address that may be somebody's.
+pub(super) fn is_usable_candidate(candidate: &str) -> bool {
+    let is_udp = candidate.split_ascii_whitespace().nth(2).is_some_and(|word| word.eq_ignore_ascii_case("udp"));
+    is_udp && candidate.len() <= MAX_CANDIDATE_BYTES && is_somebodys(candidate)
 }
 
 #[cfg(test)]
@@ -279,6 +297,23 @@ mod tests {
     fn a_voice_only_client_has_a_data_channel() {
         let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
         assert_eq!(offer(&[AUDIO, data]).unwrap().video_codec(), None);
+    }
+
+    #[test]
+    fn who_wants_a_voice_alone_gets_one() {
+        let offer = Offer::parse_voice(&[HEAD, AUDIO].concat()).unwrap();
+        assert_eq!((offer.opus, offer.video_codec()), (111, None));
+        let vp9 = "m=video 9 UDP/TLS/RTP/SAVPF 98\r\na=rtpmap:98 VP9/90000\r\n";
+        assert!(Offer::parse_voice(&[HEAD, AUDIO, vp9].concat()).is_err());
+    }
+
+    #[test]
+    fn only_datagrams_to_somebody_are_checked() {
+        assert!(is_usable_candidate("1 1 UDP 2113937151 192.168.1.1 56789 typ host"));
+        assert!(!is_usable_candidate("1 1 tcp 1518280447 192.168.1.1 9 typ host tcptype active"));
+        assert!(!is_usable_candidate("1 1 udp 1 6f1b.local 5000 typ host"));
+        assert!(!is_usable_candidate("1 1 udp 1 224.0.0.1 5000 typ host"));
+        assert!(!is_usable_candidate(""));
     }
 
     #[test]

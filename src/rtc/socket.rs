@@ -68,6 +68,9 @@ struct Route {
 #[derive(Debug)]
 pub(super) struct Slot {
     ufrag: String,
+    /// We called: the other end need not check us (RFC 8445 §2.5, a lite agent), but it answers our checks, which go only
+    /// to the addresses of its signalled answer.
+    calls: bool,
     inbox: Mutex<Inbox>,
     /// The handshake is over: no more than stray handshake datagrams are expected.
     connected: AtomicBool,
@@ -116,8 +119,18 @@ impl UdpMux {
 
     /// A share for the peer whose checks will name `ufrag`.
     pub(super) fn open(self: &Arc<Self>, ufrag: &str) -> Arc<Slot> {
+        self.share(ufrag, false)
+    }
+
+    /// The same for one that we call.
+    pub(super) fn open_caller(self: &Arc<Self>, ufrag: &str) -> Arc<Slot> {
+        self.share(ufrag, true)
+    }
+
+    fn share(&self, ufrag: &str, calls: bool) -> Arc<Slot> {
         let slot = Arc::new(Slot {
             ufrag: ufrag.to_owned(),
+            calls,
             inbox: Mutex::default(),
             connected: AtomicBool::new(false),
             handshake_datagrams: AtomicU32::new(0),
@@ -153,8 +166,11 @@ impl UdpMux {
                 }
                 slot
             }
-            Datagram::StunOther => match self.routes().by_address.get(&from) {
-                Some(route) => Arc::clone(&route.slot),
+            Datagram::StunOther => match self.routes().by_address.get_mut(&from) {
+                Some(route) => {
+                    route.verified |= route.slot.calls && stun::is_success(bytes);
+                    Arc::clone(&route.slot)
+                }
                 None => return metrics::udp_dropped("unverified_source"),
             },
             kind @ (Datagram::Dtls(_) | Datagram::Rtp) => {

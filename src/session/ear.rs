@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, SelectAll};
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
@@ -111,8 +111,13 @@ impl Ear {
         Self { session, ears, endpoint, mic, writing, guess: None, before: None, told: None, resume_at: None, shown: false }
     }
 
-    /// Listens until the microphone is gone.
-    pub(super) async fn listen(mut self, mut frames: mpsc::Receiver<AudioFrame>, mut mic: watch::Receiver<Mic>) {
+    /// Listens until the microphone is gone. `over` says that all has been said.
+    pub(super) async fn listen(
+        mut self,
+        mut frames: mpsc::Receiver<AudioFrame>,
+        mut mic: watch::Receiver<Mic>,
+        over: Arc<Notify>,
+    ) {
         let mut switched = true;
         loop {
             let resume = self.resume_at;
@@ -131,6 +136,12 @@ impl Ear {
                     Some(frame) => self.frame(&frame).await,
                     None => break,
                 },
+                // After the frames, since it was said after them.
+                () = over.notified() => {
+                    for event in self.endpoint.finish() {
+                        self.notice(event).await;
+                    }
+                }
             }
         }
         self.hear(Hearing::Nothing).await;

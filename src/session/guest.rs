@@ -35,7 +35,7 @@ impl Session {
         let span = info_span!("guest", session = short(self.id), kind);
         if let Some(ears) = shared.ears.clone() {
             let ear = Ear::new(Arc::clone(self), ears);
-            shared.tracker.spawn(ear.listen(frames, mic.subscribe()).instrument(span.clone()));
+            shared.tracker.spawn(ear.listen(frames, mic.subscribe(), Arc::default()).instrument(span.clone()));
         }
         span.in_scope(|| info!("guest came"));
         Ok(Guest { session: Arc::clone(self), kind, microphone, mic, notices: self.subscribe(), _seat: seat })

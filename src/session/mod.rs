@@ -50,7 +50,7 @@ pub use speaker::Speaker;
 pub use speech_model::RelayError;
 pub use text::{MAX_CHARS, TextError, check as check_text};
 pub use turn::{Chat, Minds, Spoken, TurnError, Utterance, run as run_turn};
-pub use viewer::{JoinError, Joined};
+pub use viewer::{JoinError, Joined, Link, Terms};
 
 /// Commands that may wait: the conversation takes them at once, so a full queue means that it is ending.
 const COMMAND_QUEUE: usize = 16;
@@ -136,7 +136,7 @@ struct Inner {
     voice: Option<String>,
     state: State,
     lines: VecDeque<Line>,
-    peers: HashMap<Uuid, Arc<rtc::Peer>>,
+    links: HashMap<Uuid, Link>,
     /// What a model may use beside what is configured.
     tools: Vec<Arc<dyn Tool>>,
     reason: Option<&'static str>,
@@ -358,8 +358,9 @@ impl Session {
             tokio::time::sleep(BYE).await;
         }
         self.player.stop();
-        for peer in std::mem::take(&mut self.lock().peers).into_values() {
-            peer.close();
+        let viewers: Vec<Uuid> = self.lock().links.keys().copied().collect();
+        for viewer in viewers {
+            self.leave(viewer);
         }
         if over.is_none() {
             ended.await;

@@ -50,9 +50,9 @@ impl Session {
                 Step::Heard(Some(samples)) => {
                     conversation.hear(&samples);
                     let is_heard = answer.is_some() || self.state() == State::Speaking;
-                    if cut_in.push(&samples, is_heard) {
+                    if let Some(spoken) = cut_in.push(&samples, is_heard) {
                         (answer, next) = (None, None);
-                        conversation.interrupt();
+                        conversation.interrupt(spoken);
                         self.interrupt().await?;
                     }
                 }
@@ -65,7 +65,7 @@ impl Session {
                 // Somebody else has cut it: a button, a command.
                 Step::Room(false) => {
                     (answer, next) = (None, None);
-                    conversation.interrupt();
+                    conversation.interrupt(Duration::ZERO);
                 }
                 Step::Said(Some(event)) => match event {
                     minicpm::Event::Text(text) => next = Some(Spoken::Text(text)),

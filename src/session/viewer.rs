@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use super::ear::{Ear, Ears, Mic};
 use super::event::{As, Event, PROTOCOL_VERSION, Request};
 use super::recording::{Coming, RecordingError};
 use super::{Busy, Notice, Session, Shared, check_text, short};
+use crate::media::AudioFrame;
 use crate::render::{Catalogue, Gesture};
 use crate::rtc::{self, Offer, Peer};
 
@@ -40,6 +41,52 @@ pub struct Joined {
     pub viewer: Uuid,
     /// The answer to its offer.
     pub sdp: String,
+    /// What else can be done with it.
+    pub link: Link,
+}
+
+/// How a viewer joins that a gateway brings.
+#[derive(Default)]
+pub struct Terms {
+    /// What its peer may do.
+    pub limits: rtc::Limits,
+    /// Who is told what its peer tells; the channels are then all the gateway's, but for `visavis`.
+    pub events: Option<mpsc::Sender<rtc::Event>>,
+}
+
+/// What others than its own task may do with a viewer.
+#[derive(Clone)]
+pub struct Link {
+    peer: Arc<Peer>,
+    mic: watch::Sender<Mic>,
+    over: Arc<Notify>,
+}
+
+impl Link {
+    /// Sends `text` on the data channel `label`, if it is there and is read.
+    pub async fn send(&self, label: &str, text: &str) {
+        self.peer.send(label, text).await;
+    }
+
+    /// Checks one more address of the viewer's. False once there are too many.
+    pub async fn add_candidate(&self, candidate: &str) -> bool {
+        self.peer.add_candidate(candidate).await
+    }
+
+    /// The next 20 ms of a microphone that does not come by RTP. Dropped and counted if the ears are behind.
+    pub fn hear(&self, frame: AudioFrame) {
+        self.peer.hear(frame);
+    }
+
+    /// What the microphone is doing.
+    pub fn listen(&self, mic: Mic) {
+        self.mic.send_replace(mic);
+    }
+
+    /// All has been said: what is under way is an utterance now, and the microphone stays open.
+    pub fn finish(&self) {
+        self.over.notify_one();
+    }
 }
 
 /// Why a viewer cannot join.
@@ -61,19 +108,21 @@ impl Session {
         catalogue: &Arc<Catalogue>,
         offer: Offer,
         asked: Option<IpAddr>,
+        terms: Terms,
     ) -> Result<Joined, JoinError> {
         let seat = Seat::take(self)?;
         let (events_tx, events) = mpsc::channel(PEER_EVENTS);
         let (frames_tx, frames) = mpsc::channel(rtc::MICROPHONE_QUEUE);
-        let (peer, sdp) = Peer::answer(&shared.rtc, offer, asked, events_tx, frames_tx).await?;
+        let (peer, sdp) = Peer::answer(&shared.rtc, offer, asked, terms.limits, events_tx, frames_tx).await?;
         let id = Uuid::new_v4();
         let peer = Arc::new(peer);
-        self.lock().peers.insert(id, Arc::clone(&peer));
-        let mic = watch::Sender::default();
+        let (mic, over) = (watch::Sender::default(), Arc::new(Notify::new()));
+        let link = Link { peer: Arc::clone(&peer), mic: mic.clone(), over: Arc::clone(&over) };
+        self.lock().links.insert(id, link.clone());
         let span = info_span!("viewer", session = short(self.id), id = short(id));
         if let Some(ears) = shared.ears.clone() {
             let ear = Ear::new(Arc::clone(self), ears);
-            shared.tracker.spawn(ear.listen(frames, mic.subscribe()).instrument(span.clone()));
+            shared.tracker.spawn(ear.listen(frames, mic.subscribe(), over).instrument(span.clone()));
         }
         let viewer = Viewer {
             id,
@@ -85,16 +134,22 @@ impl Session {
             coming: None,
             heard: None,
             chat: None,
+            gateway: terms.events,
             _seat: seat,
         };
         shared.tracker.spawn(viewer.watch(events).instrument(span));
-        Ok(Joined { viewer: id, sdp })
+        Ok(Joined { viewer: id, sdp, link })
+    }
+
+    /// What can be done with a viewer, while it is here.
+    pub fn link(&self, viewer: Uuid) -> Option<Link> {
+        self.lock().links.get(&viewer).cloned()
     }
 
     /// A viewer says good-bye. False if it is not here.
     pub fn leave(&self, viewer: Uuid) -> bool {
-        let peer = self.lock().peers.remove(&viewer);
-        peer.inspect(|peer| peer.close()).is_some()
+        let link = self.lock().links.remove(&viewer);
+        link.inspect(|link| link.peer.close()).is_some()
     }
 }
 
@@ -132,6 +187,8 @@ struct Viewer {
     heard: Option<JoinHandle<()>>,
     /// Seed 001's channel, once it is open.
     chat: Option<Chat>,
+    /// Who brought it.
+    gateway: Option<mpsc::Sender<rtc::Event>>,
     _seat: Seat,
 }
 
@@ -145,6 +202,7 @@ impl Viewer {
                     None => break,
                     Some(rtc::Event::Closed(closed)) => {
                         info!(?closed, "viewer gone");
+                        self.pass_on(&rtc::Event::Closed(closed)).await;
                         break;
                     }
                     Some(event) => self.peer_event(event).await,
@@ -166,7 +224,28 @@ impl Viewer {
         }
     }
 
+    /// Tells the gateway. True if the event is its own.
+    async fn pass_on(&self, event: &rtc::Event) -> bool {
+        let Some(gateway) = &self.gateway else { return false };
+        let label = match event {
+            rtc::Event::ChannelOpen(label)
+            | rtc::Event::Message { label, .. }
+            | rtc::Event::Binary { label, .. }
+            | rtc::Event::BadMessage { label, .. } => Some(label),
+            rtc::Event::Connected | rtc::Event::Closed(_) => None,
+        };
+        if label.is_some_and(|label| label == VISAVIS) {
+            return false;
+        }
+        // A gateway that has left has closed the peer, too.
+        let _ = gateway.send(event.clone()).await;
+        label.is_some()
+    }
+
     async fn peer_event(&mut self, event: rtc::Event) {
+        if self.pass_on(&event).await {
+            return;
+        }
         match event {
             rtc::Event::Connected => {
                 info!("viewer connected");

@@ -38,6 +38,8 @@ pub enum Provider {
     F5,
     /// The page of `IndexTTS2`.
     Indextts2,
+    /// MegaTTS3 as seed 000 runs it.
+    Megatts3,
     /// Tencent Cloud.
     Tencent,
     /// Doubao, of Volcano Engine.
@@ -165,6 +167,8 @@ pub struct Config {
     pub f5: F5,
     /// Settings of [`Provider::Indextts2`].
     pub indextts2: IndexTts2,
+    /// Settings of [`Provider::Megatts3`].
+    pub megatts3: MegaTts3,
     /// Settings of [`Provider::Tencent`].
     pub tencent: Tencent,
     /// Settings of [`Provider::Doubao`].
@@ -329,6 +333,18 @@ section! {
         reference_text: String = String::new(),
         /// 0.25 to 4.
         speed: f32 = 1.0,
+    }
+}
+
+section! {
+    /// `tts.megatts3:`
+    MegaTts3 {
+        /// Where the server is.
+        url: String = "http://127.0.0.1:5000".into(),
+        /// The recording to imitate, by a path that is the server's, too.
+        reference_audio: PathBuf = PathBuf::new(),
+        /// Where the server puts its files, by a path that is the server's, too.
+        output_dir: PathBuf = PathBuf::from("data/megatts3"),
     }
 }
 

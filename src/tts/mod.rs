@@ -31,6 +31,7 @@ mod hibari;
 mod indextts2;
 mod kokoro;
 mod mandarin;
+mod megatts3;
 mod net;
 mod openai;
 mod remote;
@@ -203,6 +204,7 @@ fn service(provider: Provider, config: &Config) -> Result<Option<Link>, Error> {
         Provider::Xtts => remote("xtts", xtts::Xtts::new(&config.xtts, limits)?),
         Provider::F5 => remote("f5", f5::F5::new(&config.f5, limits)?),
         Provider::Indextts2 => remote("indextts2", indextts2::IndexTts2::new(&config.indextts2, limits)?),
+        Provider::Megatts3 => remote("megatts3", megatts3::MegaTts3::new(&config.megatts3, limits)?),
         Provider::Tencent => remote("tencent", tencent::Tencent::new(&config.tencent, limits)?),
         Provider::Doubao => remote("doubao", doubao::Doubao::new(&config.doubao, limits)?),
         Provider::Azure => remote("azure", azure::Azure::new(&config.azure, limits)?),

@@ -92,6 +92,11 @@ impl Messages {
         messages
     }
 
+    /// Whether an answer has begun and not ended.
+    pub(super) fn is_answering(&self) -> bool {
+        self.step != Step::Over
+    }
+
     fn begin(&mut self, messages: &mut Vec<Value>) {
         if self.step == Step::Over {
             self.step = Step::Begun;

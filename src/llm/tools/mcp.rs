@@ -77,11 +77,38 @@ struct Known {
 }
 
 /// A tool under both its names.
-#[derive(Clone)]
-struct Named {
-    spec: Spec,
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The model's.
+    pub spec: Spec,
     /// The server's own.
-    original: String,
+    pub original: String,
+}
+
+impl Named {
+    /// From an entry of a list of tools; its name for the model begins with `prefix`. `None` if that name is too long.
+    pub fn read(prefix: &str, tool: &Value) -> Option<Self> {
+        let original = tool["name"].as_str()?.to_owned();
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let name = format!("{prefix}{}", original.chars().map(plain).collect::<String>());
+        if name.len() > 64 {
+            warn!(prefix, "a tool is left out: its name is too long");
+            return None;
+        }
+        let description = cut(tool["description"].as_str().unwrap_or_default().to_owned());
+        let schema = &tool["inputSchema"];
+        let parameters = if schema["type"] == "object" { schema.clone() } else { no_parameters() };
+        Some(Self { spec: Spec { name, description, parameters }, original })
+    }
+}
+
+/// What a call came to, for the model to read.
+pub fn outcome(result: &Value) -> Result<String, String> {
+    let texts = result["content"].as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
+    let text = texts.collect::<Vec<_>>().join("\n");
+    let structured = &result["structuredContent"];
+    let text = if text.is_empty() && !structured.is_null() { structured.to_string() } else { text };
+    if result["isError"] == true { Err(cut(text)) } else { Ok(cut(text)) }
 }
 
 /// Why a request came to nothing.
@@ -150,27 +177,14 @@ impl Server {
             let page = cursor.take().map_or_else(|| json!({}), |cursor: String| json!({"cursor": cursor}));
             let page = self.request("tools/list", page).await?;
             let found = page["tools"].as_array().ok_or(McpError::Garbage)?;
-            tools.extend(found.iter().filter_map(|tool| self.named(tool)));
+            let prefix = format!("{}_", self.name);
+            tools.extend(found.iter().filter_map(|tool| Named::read(&prefix, tool)));
             cursor = page["nextCursor"].as_str().filter(|cursor| !cursor.is_empty()).map(str::to_owned);
             if cursor.is_none() || tools.len() >= MAX_TOOLS {
                 break;
             }
         }
         Ok(tools)
-    }
-
-    fn named(&self, tool: &Value) -> Option<Named> {
-        let original = tool["name"].as_str()?.to_owned();
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-        let name = format!("{}_{}", self.name, original.chars().map(plain).collect::<String>());
-        if name.len() > 64 {
-            warn!(server = self.name, "a tool is left out: its name is too long");
-            return None;
-        }
-        let description = cut(tool["description"].as_str().unwrap_or_default().to_owned());
-        let schema = &tool["inputSchema"];
-        let parameters = if schema["type"] == "object" { schema.clone() } else { no_parameters() };
-        Some(Named { spec: Spec { name, description, parameters }, original })
     }
 
     /// A request and its result, within the time for one.
@@ -256,14 +270,6 @@ impl Tool for McpTool {
                 Err(error) => Err(error),
             };
         }
-        let result = result.map_err(|error| error.to_string())?;
-        let texts = result["content"].as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
-        let text = texts.collect::<Vec<_>>().join("\n");
-        let text = if text.is_empty() && !result["structuredContent"].is_null() {
-            result["structuredContent"].to_string()
-        } else {
-            text
-        };
-        if result["isError"] == true { Err(cut(text)) } else { Ok(cut(text)) }
+        outcome(&result.map_err(|error| error.to_string())?)
     }
 }

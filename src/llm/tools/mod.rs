@@ -21,6 +21,7 @@ use super::web;
 use crate::values::{Secret, seconds};
 use http::HttpTool;
 use mcp::Servers;
+pub use mcp::{Named, outcome};
 
 /// Of a result, in bytes: what a model reads costs tokens and time.
 const MAX_RESULT_BYTES: usize = 16 << 10;

@@ -1,0 +1,327 @@
+//! A connection that we ask for, where [`super::Peer`] answers one: our voice and our ears in another server's room.
+//!
+//! In: the other server's answer, encoded sound. Out: an offer of one audio line, what is heard in the room, and [`Event`]s.
+//! No audio-level extension is offered: a mixer would take a level that is not written for silence. A task per call sends
+//! packets; the WebRTC stack runs another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use rtc::interceptor::{Registry, Slot as ChainSlot};
+use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_remote::TrackRemote;
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionState,
+    RTCSessionDescription, SettingEngineBuilder,
+};
+
+use super::microphone::{self, Arrived, Floor};
+use super::peer::{
+    GATHER_TIMEOUT, ICE_CHECK, Lease, Life, Limits, Outgoing, SEND_QUEUE, Streams, checks_within, opus_codec, random_text,
+};
+use super::reports::{self, OneClock};
+use super::socket::SharedSocketRuntime;
+use super::{Error, Event, Settings, candidates};
+use crate::codec::VideoCodec;
+use crate::media::AudioFrame;
+use crate::metrics;
+use crate::track::{Encoded, MediaSink};
+
+/// Opus, as we number it.
+const OPUS: u8 = 111;
+
+/// What has passed so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sound {
+    /// Packets that were heard.
+    pub received: u64,
+    /// Packets that should have been.
+    pub lost: u64,
+    /// Times that nothing came for longer than 120 ms.
+    pub gaps: u64,
+    /// Packets of ours.
+    pub sent: u64,
+}
+
+impl Sound {
+    /// What has passed since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            received: self.received.saturating_sub(before.received),
+            lost: self.lost.saturating_sub(before.lost),
+            gaps: self.gaps.saturating_sub(before.gaps),
+            sent: self.sent.saturating_sub(before.sent),
+        }
+    }
+}
+
+/// One call. Dropping it hangs up.
+pub struct Call {
+    connection: Arc<dyn PeerConnection>,
+    line: Arc<Line>,
+    arrived: Arc<Arrived>,
+    stop: CancellationToken,
+}
+
+impl Call {
+    /// An offer. `ears` get what is heard; `events` are [`Event::Connected`] and [`Event::Closed`], also where no answer ever
+    /// comes.
+    pub async fn offer(
+        settings: &Settings,
+        events: mpsc::Sender<Event>,
+        ears: mpsc::Sender<AudioFrame>,
+    ) -> Result<(Self, String), Error> {
+        let mux = &settings.mux;
+        let (ufrag, password) = (random_text(8), random_text(24));
+        let slot = mux.open_caller(&ufrag);
+        let lease = Lease { mux: Arc::clone(mux), slot: Arc::clone(&slot) };
+        let (gathered_tx, mut gathered) = watch::channel(false);
+        let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
+        let arrived = Arc::<Arrived>::default();
+        let patience = Limits::default().connect;
+
+        let mut engine = MediaEngine::default();
+        let opus = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: OPUS };
+        engine.register_codec(opus, RtpCodecKind::Audio)?;
+        let streams = Streams { audio: Outgoing::sound(OPUS), video: None };
+        let clock = OneClock::new(streams.origins());
+        let registry = configure_rtcp_reports(Registry::new()).with(ChainSlot::from(reports::SLOT), clock);
+        let setting = SettingEngineBuilder::default()
+            .with_include_loopback_candidate(true)
+            .with_ice_connection_attempts(Some(ICE_CHECK), Some(checks_within(patience)))
+            .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+            .with_ice_credentials(ufrag, password)
+            .build();
+        let floor = Arc::new(Floor::new(ears));
+        let handler = Handler { gathered: gathered_tx, state: state_tx, floor, arrived: Arc::clone(&arrived) };
+        let connection: Arc<dyn PeerConnection> = Arc::new(
+            PeerConnectionBuilder::new()
+                .with_media_engine(engine)
+                .with_interceptor_registry(registry)
+                .with_setting_engine(setting)
+                .with_runtime(Arc::new(SharedSocketRuntime { mux: Arc::clone(mux), slot }))
+                .with_handler(Arc::new(handler))
+                .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
+                .build()
+                .await?,
+        );
+        let sdp = match describe(&connection, &streams, &mut gathered).await {
+            Ok(sdp) => sdp,
+            Err(error) => {
+                let _ = connection.close().await;
+                return Err(error);
+            }
+        };
+        let hosts = candidates::hosts(&settings.advertise, None, mux.local_addr().ip());
+        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port());
+
+        let (queue, frames) = mpsc::channel(SEND_QUEUE);
+        let line = Arc::new(Line { queue, sent: AtomicU64::new(0) });
+        let stop = CancellationToken::new();
+        let connected = metrics::calls;
+        let life = Life {
+            connection: Arc::clone(&connection),
+            streams,
+            state,
+            frames,
+            stop: stop.clone(),
+            lease,
+            events,
+            patience,
+            connected,
+        };
+        tokio::spawn(life.run());
+        Ok((Self { connection, line, arrived, stop }, sdp))
+    }
+
+    /// Takes the answer to the offer.
+    pub async fn accept(&self, answer: &str) -> Result<(), Error> {
+        let answer = RTCSessionDescription::answer(without_formats(answer))?;
+        Ok(self.connection.set_remote_description(answer).await?)
+    }
+
+    /// Takes a candidate that comes after the answer, as `a=` would have it. One that makes no sense is ignored.
+    pub async fn candidate(&self, candidate: &str) {
+        let candidate = RTCIceCandidateInit {
+            candidate: candidate.to_owned(),
+            sdp_mid: None,
+            sdp_mline_index: Some(0),
+            ..RTCIceCandidateInit::default()
+        };
+        let _ = self.connection.add_ice_candidate(candidate).await;
+    }
+
+    /// Where our sound goes. To be used once it is connected.
+    pub fn sink(&self) -> Arc<dyn MediaSink> {
+        Arc::clone(&self.line) as Arc<dyn MediaSink>
+    }
+
+    /// What has passed so far.
+    pub fn sound(&self) -> Sound {
+        Sound {
+            received: self.arrived.packets.load(Ordering::Relaxed),
+            lost: self.arrived.lost.load(Ordering::Relaxed),
+            gaps: self.arrived.gaps.load(Ordering::Relaxed),
+            sent: self.line.sent.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The offer, as the stack wrote it.
+async fn describe(
+    connection: &Arc<dyn PeerConnection>,
+    streams: &Streams,
+    gathered: &mut watch::Receiver<bool>,
+) -> Result<String, Error> {
+    connection.add_track(Arc::clone(&streams.audio.track) as Arc<dyn TrackLocal>).await?;
+    connection.set_local_description(connection.create_offer(None).await?).await?;
+    match timeout(GATHER_TIMEOUT, gathered.wait_for(|done| *done)).await {
+        Ok(Ok(_)) => {}
+        _ => return Err(Error::Slow),
+    }
+    Ok(connection.local_description().await.ok_or(Error::Slow)?.sdp)
+}
+
+/// The answer without its `a=fmtp` lines: what they say of Opus is advice to an encoder, ours makes what every decoder takes,
+/// and some mixers garble them (Janus begins one with a stray `0`).
+fn without_formats(answer: &str) -> String {
+    answer.lines().filter(|line| !line.starts_with("a=fmtp:")).map(|line| format!("{line}\r\n")).collect()
+}
+
+/// Hears from the WebRTC stack, on its driver task: only notes and spawns.
+struct Handler {
+    gathered: watch::Sender<bool>,
+    state: watch::Sender<RTCPeerConnectionState>,
+    floor: Arc<Floor>,
+    arrived: Arc<Arrived>,
+}
+
+#[async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.send_replace(true);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.state.send_replace(state);
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        if track.kind().await != RtpCodecKind::Audio {
+            return;
+        }
+        tokio::spawn(microphone::read(track, Arc::clone(&self.floor), Arc::clone(&self.arrived)));
+    }
+}
+
+/// The sink of a call: a queue that never blocks the encoder.
+struct Line {
+    queue: mpsc::Sender<Encoded>,
+    sent: AtomicU64,
+}
+
+impl MediaSink for Line {
+    fn video_codec(&self) -> Option<VideoCodec> {
+        None
+    }
+
+    fn wants_keyframe(&self) -> bool {
+        false
+    }
+
+    fn bitrate_bps(&self) -> Option<u32> {
+        None
+    }
+
+    fn push(&self, frame: &Encoded) {
+        match self.queue.try_send(frame.clone()) {
+            Ok(()) => drop(self.sent.fetch_add(1, Ordering::Relaxed)),
+            Err(mpsc::error::TrySendError::Full(_)) => metrics::frame_dropped("audio", "slow_call"),
+            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::codec::OpusEncoder;
+    use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, MediaTime, SAMPLES_PER_FRAME};
+    use crate::rtc::{Closed, Offer, Peer, UdpMux};
+    use crate::track::Bitrate;
+
+    fn settings() -> Settings {
+        let mux = UdpMux::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Settings { mux, advertise: vec![], bitrate: Bitrate { min: 200_000, start: 800_000, max: 2_000_000 } }
+    }
+
+    fn tone(n: u64) -> AudioFrame {
+        AudioFrame(std::array::from_fn(|i| {
+            let t = (n as usize * SAMPLES_PER_FRAME + i) as f32 / AUDIO_RATE_HZ as f32;
+            ((t * 440.0 * std::f32::consts::TAU).sin() * 16_000.0) as i16
+        }))
+    }
+
+    async fn play(sink: Arc<dyn MediaSink>) {
+        let mut encoder = OpusEncoder::open().unwrap();
+        for n in 0..50 {
+            let pts = MediaTime { ticks: n * SAMPLES_PER_FRAME as u64, rate_hz: AUDIO_RATE_HZ };
+            sink.push(&Encoded::Audio { data: encoder.encode(&tone(n)).unwrap(), pts });
+            tokio::time::sleep(AUDIO_PTIME).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn both_ends_hear_each_other_and_a_hang_up_reaches_the_other_end() {
+        let (ours, theirs) = (settings(), settings());
+        let ((calling, mut called), (answering, mut answered)) = (mpsc::channel(8), mpsc::channel(8));
+        let ((our_ears, mut we_hear), (their_ears, mut they_hear)) = (mpsc::channel(100), mpsc::channel(100));
+        let (call, offer) = Call::offer(&ours, calling, our_ears).await.unwrap();
+        assert!(!offer.contains("audio-level") && offer.matches("m=").count() == 1, "{offer}");
+        let offer = Offer { sdp: offer, opus: OPUS, video: None };
+        let (peer, answer) = Peer::answer(&theirs, offer, None, Limits::default(), answering, their_ears).await.unwrap();
+        // As Janus writes it.
+        let answer = answer.replace("a=fmtp:111 ", "a=fmtp:111 0 maxplaybackrate=16000; stereo=0; ");
+        call.accept(&answer).await.unwrap();
+        assert_eq!(called.recv().await, Some(Event::Connected));
+        assert_eq!(answered.recv().await, Some(Event::Connected));
+        tokio::join!(play(call.sink()), play(peer.sink()));
+        for heard in [&mut we_hear, &mut they_hear] {
+            let mut loud = 0;
+            while let Ok(frame) = heard.try_recv() {
+                loud += usize::from(frame.rms() > 0.2);
+            }
+            assert!(loud >= 40, "{loud} loud frames of 50");
+        }
+        let sound = call.sound();
+        assert!(sound.sent == 50 && sound.received >= 45 && sound.lost == 0, "{sound:?}");
+        drop(call);
+        assert_eq!(called.recv().await, Some(Event::Closed(Closed::Ended)));
+        let gone = timeout(Duration::from_secs(5), answered.recv()).await.unwrap();
+        assert_eq!(gone, Some(Event::Closed(Closed::Left)));
+    }
+}

@@ -1,0 +1,120 @@
+//! Seed 002's WebRTC signalling: a WebSocket over which a browser or a device offers, and is answered (reference §3.1).
+//!
+//! In: sockets that HTTP has upgraded. Out: viewers of sessions, and what happens there, as JSON.
+
+mod call;
+mod control;
+mod limits;
+mod message;
+mod socket;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use poem::web::websocket::{WebSocketConfig, WebSocketStream};
+use tokio::sync::Semaphore;
+use tracing::{Instrument, info_span};
+use uuid::Uuid;
+
+use crate::config::XiaozhiWebRtc;
+use crate::session::Shared;
+use crate::xiaozhi::Devices;
+
+use limits::{Limits, Place};
+use socket::Socket;
+
+/// Negotiations at once, and those that may wait (L2).
+const NEGOTIATIONS: usize = 4;
+const NEGOTIATIONS_WAITING: usize = 16;
+/// Longest message, and what may wait for a client that does not read, in bytes (L9).
+const MESSAGE_BYTES: usize = 64 << 10;
+const WRITE_BYTES: usize = 1 << 20;
+
+/// The signalling of a server.
+pub struct Signalling {
+    config: XiaozhiWebRtc,
+    shared: Arc<Shared>,
+    devices: Arc<Devices>,
+    limits: Arc<Limits>,
+    negotiating: Semaphore,
+    waiting: Semaphore,
+}
+
+/// Who opens a socket. The headers are untrusted.
+pub struct Caller {
+    /// Where it comes from; `None` if a proxy hides it.
+    pub address: Option<IpAddr>,
+    /// The address that it asked for.
+    pub asked: Option<IpAddr>,
+    /// The same, as it wrote it.
+    pub host: String,
+    /// What it calls itself; a new name if that is nothing that could be one.
+    pub client_id: String,
+    /// The device that it says it is.
+    pub device: Option<String>,
+    /// Of this socket, in each of its messages.
+    pub session_id: String,
+}
+
+impl Caller {
+    /// `client_id` and `device` as they came.
+    pub fn new(
+        address: Option<IpAddr>,
+        asked: Option<IpAddr>,
+        host: &str,
+        client_id: Option<&str>,
+        device: Option<&str>,
+    ) -> Self {
+        Self {
+            address,
+            asked,
+            host: message::name(host).unwrap_or_default(),
+            client_id: client_id.and_then(message::name).unwrap_or_else(|| Uuid::new_v4().to_string()),
+            device: device.and_then(message::name),
+            session_id: Uuid::new_v4().to_string(),
+        }
+    }
+}
+
+/// A place among the sockets; one that is not used is given back.
+pub struct Admission(Place);
+
+impl Signalling {
+    /// Over a running server's parts.
+    pub fn new(config: XiaozhiWebRtc, offers_per_minute: u32, shared: Arc<Shared>, devices: Arc<Devices>) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            shared,
+            devices,
+            limits: Limits::new(offers_per_minute),
+            negotiating: Semaphore::new(NEGOTIATIONS),
+            waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
+        })
+    }
+
+    /// What a socket's frames may be.
+    pub fn socket_config() -> WebSocketConfig {
+        WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_BYTES))
+            .max_frame_size(Some(MESSAGE_BYTES))
+            .write_buffer_size(0)
+            .max_write_buffer_size(WRITE_BYTES)
+    }
+
+    /// Lets a socket from `address` in, if there is room.
+    pub fn admit(&self, address: Option<IpAddr>) -> Option<Admission> {
+        self.limits.socket(address).map(Admission)
+    }
+
+    /// Speaks with a client until it is gone.
+    pub async fn serve(self: Arc<Self>, caller: Caller, stream: WebSocketStream, admission: Admission) {
+        let name = caller.session_id[..8].to_owned();
+        Socket::run(self, caller, stream, admission.0).instrument(info_span!("signalling", id = name)).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "clients compare it with their own wall clock")]
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
