@@ -331,6 +331,6 @@ impl Talk {
 /// Waits for an interruption. None comes from a conversation that was dropped.
 async fn raised(cuts: &mut watch::Receiver<Cut>) {
     if cuts.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
