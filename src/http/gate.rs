@@ -129,7 +129,7 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
         StatusCode::NO_CONTENT.into_response()
     } else {
         let handled = async {
-            // CORS does not hold WebSockets back.
+            // A browser lets any page open a WebSocket to anywhere, and asks nobody (RFC 6455 §10.2).
             if request.headers().contains_key(header::UPGRADE) {
                 check_socket(&request, &app)?;
             } else if allowed == Origin::Foreign && changes_state(request.method()) {

@@ -38,7 +38,7 @@ pub enum Provider {
     F5,
     /// The page of `IndexTTS2`.
     Indextts2,
-    /// MegaTTS3 as seed 000 runs it.
+    /// `MegaTTS3` as seed 000 runs it.
     Megatts3,
     /// Tencent Cloud.
     Tencent,

@@ -1,4 +1,4 @@
-//! MegaTTS3 as seed 000 runs it: `POST /process`, which reads and writes files on a disk that we share.
+//! `MegaTTS3` as seed 000 runs it: `POST /process`, which reads and writes files on a disk that we share.
 
 use std::path::PathBuf;
 

@@ -25,22 +25,23 @@ export async function freePort() {
 
 /** A running server. `env` overrides its configuration. */
 export class Server {
-  constructor(port, env) {
+  constructor(port, env, host) {
     this.port = port;
     this.env = env;
-    this.url = `http://127.0.0.1:${port}`;
+    this.host = host;
+    this.url = `http://${host}:${port}`;
     this.log = '';
   }
 
-  static async start(env = {}) {
-    const server = new Server(await freePort(), env);
+  static async start(env = {}, host = '127.0.0.1') {
+    const server = new Server(await freePort(), env, host);
     await server.run();
     return server;
   }
 
   async run() {
     const began = performance.now();
-    this.process = spawn(binary, ['serve', '--listen', `127.0.0.1:${this.port}`], {
+    this.process = spawn(binary, ['serve', '--listen', `${this.host}:${this.port}`], {
       cwd: root,
       env: { ...process.env, ...this.env },
     });
@@ -188,6 +189,22 @@ export async function heard(page) {
 export function wav(file) {
   const bytes = fs.readFileSync(file);
   return Float32Array.from({ length: (bytes.length - 44) / 2 }, (_, i) => bytes.readInt16LE(44 + i * 2) / 32_768);
+}
+
+/** Writes samples as such a file. */
+export function writeWav(file, samples) {
+  const bytes = Buffer.alloc(44 + samples.length * 2);
+  bytes.write('RIFF', 0);
+  bytes.writeUInt32LE(36 + samples.length * 2, 4);
+  bytes.write('WAVEfmt ', 8);
+  bytes.writeUInt32LE(16, 16);
+  for (const [at, value] of [[20, 1], [22, 1], [32, 2], [34, 16]]) bytes.writeUInt16LE(value, at);
+  bytes.writeUInt32LE(16_000, 24);
+  bytes.writeUInt32LE(32_000, 28);
+  bytes.write('data', 36);
+  bytes.writeUInt32LE(samples.length * 2, 40);
+  samples.forEach((sample, n) => bytes.writeInt16LE(Math.round(sample * 32_767), 44 + n * 2));
+  fs.writeFileSync(file, bytes);
 }
 
 /**

@@ -8,7 +8,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { Server, binary, hearingBrowser, root, sleep, until, watch, wav } from './support.mjs';
+import { Server, binary, hearingBrowser, root, sleep, until, watch, wav, writeWav } from './support.mjs';
 
 let server;
 let browser;
@@ -34,19 +34,7 @@ function speech(name, ...parts) {
     return [new Float32Array(seconds * 16_000), wav(file)];
   });
   pieces.push(new Float32Array(3 * 16_000));
-  const samples = pieces.flatMap((piece) => [...piece]);
-  const bytes = Buffer.alloc(44 + samples.length * 2);
-  bytes.write('RIFF', 0);
-  bytes.writeUInt32LE(36 + samples.length * 2, 4);
-  bytes.write('WAVEfmt ', 8);
-  bytes.writeUInt32LE(16, 16);
-  for (const [at, value] of [[20, 1], [22, 1], [32, 2], [34, 16]]) bytes.writeUInt16LE(value, at);
-  bytes.writeUInt32LE(16_000, 24);
-  bytes.writeUInt32LE(32_000, 28);
-  bytes.write('data', 36);
-  bytes.writeUInt32LE(samples.length * 2, 40);
-  samples.forEach((sample, n) => bytes.writeInt16LE(Math.round(sample * 32_767), 44 + n * 2));
-  fs.writeFileSync(file, bytes);
+  writeWav(file, pieces.flatMap((piece) => [...piece]));
   return file;
 }
 

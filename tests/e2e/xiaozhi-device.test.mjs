@@ -71,7 +71,7 @@ for (const [version, mode] of [[1, 'auto'], [2, 'manual'], [3, 'auto']]) {
     assert.ok(isHeard(seen.stt), seen.stt);
     assert.equal(seen.rate, 24_000);
     assert.ok(seen.rms > 0.02, 'there is a voice in the packets');
-    assert.ok(seen.burst >= 5 && seen.burst <= 7, `${seen.burst} packets at once`);
+    assert.ok(seen.ahead > 180 && seen.ahead < 330, `the first five come at once: ${seen.ahead} ms ahead`);
     assert.ok(Math.abs(seen.median - 60) < 5, `then one each ${seen.median} ms`);
     assert.equal(seen.sentences.join(' ').replace(/\s+/g, ' ').trim(), answer);
     // All of the answer is in the packets: as long as the voice takes to say it.
@@ -204,7 +204,7 @@ test('a hundred devices come and go and leave nothing behind', async () => {
     };
   };
   // The first ones warm up pools and arenas.
-  await device('cycles', { count: 20 }, own);
+  await device('cycles', { count: 50 }, own);
   await empty(own);
   await sleep(1_000);
   const before = state();
@@ -212,7 +212,7 @@ test('a hundred devices come and go and leave nothing behind', async () => {
   await empty(own);
   await until('the sockets and threads to be gone', () => state().fds <= before.fds + 1 && state().threads <= before.threads + 2, 20_000);
   const grown = state().mib - before.mib;
-  assert.ok(grown < 24, `${grown.toFixed(1)} MiB more after a hundred`);
+  assert.ok(grown < 32, `${grown.toFixed(1)} MiB more after a hundred`);
 });
 
 test('turned off, there is no route', async () => {

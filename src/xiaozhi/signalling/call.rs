@@ -16,7 +16,7 @@ use super::control::{Control, Recorder};
 use super::{Caller, Signalling, message};
 use crate::metrics;
 use crate::rtc::{self, Closed, Limits, Offer};
-use crate::session::{JoinError, Link, Notice, Session, Terms};
+use crate::session::{Event, JoinError, Link, Notice, Session, Terms};
 use crate::xiaozhi::devices::Attached;
 use crate::xiaozhi::messages::Messages;
 
@@ -220,8 +220,11 @@ impl Line {
         self.link.finish();
     }
 
-    async fn notice(&mut self, event: &crate::session::Event) {
-        let messages = self.messages.event(event);
+    async fn notice(&mut self, event: &Event) {
+        let mut messages = self.messages.event(event);
+        if let Event::Error { msg, .. } = event {
+            messages.push(message::error(msg));
+        }
         // Where the device's main socket lives, it is told there.
         if self.hub.devices.find(&self.device).is_some_and(|session| session.id() == self.session.id()) {
             return;

@@ -27,8 +27,10 @@ use socket::Socket;
 /// Negotiations at once, and those that may wait (L2).
 const NEGOTIATIONS: usize = 4;
 const NEGOTIATIONS_WAITING: usize = 16;
-/// Longest message, and what may wait for a client that does not read, in bytes (L9).
+/// Longest message, in bytes (L9). Up to four times as long is read all the same, so that its sender can be told.
 const MESSAGE_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 4 * MESSAGE_BYTES;
+/// What may wait for a client that does not read, in bytes (L9).
 const WRITE_BYTES: usize = 1 << 20;
 
 /// The signalling of a server.
@@ -96,8 +98,8 @@ impl Signalling {
     /// What a socket's frames may be.
     pub fn socket_config() -> WebSocketConfig {
         WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_BYTES))
-            .max_frame_size(Some(MESSAGE_BYTES))
+            .max_message_size(Some(READ_BYTES))
+            .max_frame_size(Some(READ_BYTES))
             .write_buffer_size(0)
             .max_write_buffer_size(WRITE_BYTES)
     }

@@ -16,7 +16,8 @@ use tracing::{debug, info};
 use super::call::{Call, NoCall};
 use super::limits::{Manners, Place};
 use super::message::{self, Incoming};
-use super::{Caller, Signalling, unix_seconds};
+use super::{Caller, MESSAGE_BYTES, Signalling, unix_seconds};
+use crate::metrics;
 use crate::rtc::Offer;
 use crate::session::Session;
 
@@ -29,6 +30,9 @@ const PING: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(60);
 /// A client that takes nothing for this long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client has this long to read why it is sent away.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An offer that can be answered.
 struct Asked {
@@ -84,7 +88,7 @@ impl Socket {
         let left = socket.speak(&mut outgoing).await;
         if let Some((code, why)) = left {
             debug!(why, "signalling socket closed by us");
-            let _ = timeout(SEND_TIMEOUT, socket.stream.send(Message::Close(Some((code, why.to_owned()))))).await;
+            let _ = timeout(CLOSE_TIMEOUT, socket.close(code, why)).await;
         }
         // An answer in the making is awaited beside, so that its session is not left behind.
         if let Some(answering) = socket.answering.take() {
@@ -98,6 +102,13 @@ impl Socket {
             call.forsake();
         }
         info!("signalling socket gone");
+    }
+
+    /// What it still sends is read, or the kernel would drop the connection and our last words with it.
+    async fn close(&mut self, code: CloseCode, why: &str) {
+        if self.stream.send(Message::Close(Some((code, why.to_owned())))).await.is_ok() {
+            while let Some(Ok(_)) = self.stream.next().await {}
+        }
     }
 
     /// Why we close it; `None`: it is gone.
@@ -123,7 +134,7 @@ impl Socket {
                         Some(Ok(Message::Binary(_))) => self.count(),
                         Some(Ok(Message::Close(_))) | None => return None,
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Next::GoOn,
-                        Some(Err(_)) => Next::Close(CloseCode::Size, "message too large or malformed"),
+                        Some(Err(_)) => Next::Close(CloseCode::Protocol, "malformed, or far too large"),
                     }
                 }
                 answered = answered(&mut self.answering) => {
@@ -157,6 +168,10 @@ impl Socket {
     }
 
     async fn text(&mut self, text: &str) -> Option<Next> {
+        if text.len() > MESSAGE_BYTES {
+            metrics::rejected("L9");
+            return Some(Next::Close(CloseCode::Size, "message too large"));
+        }
         if !self.manners.message() {
             self.send(&message::error("消息过于频繁")).await?;
             return Some(self.verdict());
