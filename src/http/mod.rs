@@ -135,7 +135,7 @@ fn guarded(routes: Route, app: &Arc<App>) -> impl Endpoint<Output = Response> + 
 fn gateways(routes: Route, app: &App) -> Route {
     let routes = signalling(routes, app);
     let routes = match &app.audio_proxy {
-        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy).data(Arc::clone(proxy))),
+        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy.data(Arc::clone(proxy)))),
         None => routes,
     };
     match &app.xiaozhi {
