@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use crate::config::{BitrateBounds, Config};
 use crate::http::{self, App};
 use crate::render::{Catalogue, CatalogueError};
-use crate::rtc::{self, UdpMux};
+use crate::rtc::{self, StunServers, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
@@ -92,6 +92,7 @@ impl Server {
         let address = tcp.local_addr()?;
         let mux = UdpMux::bind(address).map_err(|source| bind_error(address, "udp", source))?;
         let signalling = signalling(&config)?;
+        ask_stun_servers(&config, &mux);
         let avatars = config.avatars.clone();
         let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&avatars.dir, &avatars.default));
         let (tts, dir) = (config.tts.clone(), config.models.dir.clone());
@@ -161,6 +162,16 @@ fn signalling(config: &Config) -> Result<Option<std::net::TcpListener>, Error> {
     let address = SocketAddr::new(config.server.listen.ip(), webrtc.port);
     let tcp = std::net::TcpListener::bind(address).map_err(|source| bind_error(address, "tcp", source))?;
     Ok(Some(tcp))
+}
+
+/// Finds out where we are on the other side of a NAT, beside everything else.
+fn ask_stun_servers(config: &Config, mux: &Arc<UdpMux>) {
+    let webrtc = &config.xiaozhi.webrtc;
+    let urls: Vec<String> = webrtc.stun_servers.iter().map(|server| server.urls.clone()).collect();
+    if config.xiaozhi.enabled && webrtc.enabled && !urls.is_empty() {
+        let servers = StunServers { urls, retries: webrtc.max_retries, patience: webrtc.retry_interval };
+        tokio::spawn(rtc::keep_reflexive(Arc::clone(mux), servers));
+    }
 }
 
 struct Signals {

@@ -96,11 +96,11 @@ pub struct WebRtc {
     /// Accepted, and of no use to a server that can be reached.
     #[garde(dive, length(max = 8))]
     pub turn_servers: Vec<TurnServer>,
-    /// How often a STUN server is asked.
+    /// How often a STUN server that does not answer is asked again.
     #[garde(range(max = 100))]
     pub max_retries: u32,
     /// Between two attempts.
-    #[garde(skip)]
+    #[garde(custom(within_minutes))]
     #[serde(serialize_with = "crate::values::seconds::serialize", deserialize_with = "seconds_or_number")]
     pub retry_interval: Duration,
     /// From the answer to media.

@@ -5,17 +5,20 @@ mod client;
 mod error;
 mod gate;
 mod humanaudio;
+mod join;
 mod livetalking;
 mod ops;
 mod page;
 mod signalling;
+mod sse;
 mod v1;
+mod whep;
 
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::middleware::CatchPanic;
-use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, get};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route, get, patch, post};
 use poem_openapi::OpenApiService;
 use tokio::sync::Semaphore;
 
@@ -42,6 +45,8 @@ pub struct App {
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
+    /// Places for event streams.
+    streams: Arc<Semaphore>,
     /// xiaozhi's devices, if they are wanted.
     xiaozhi: Option<Arc<xiaozhi::Gateway>>,
     /// Seed 002's, if it is wanted.
@@ -57,10 +62,8 @@ impl App {
         let xiaozhi = theirs
             .enabled
             .then(|| xiaozhi::Gateway::new(Arc::clone(&shared), theirs.clone(), config.server.trusted_proxies.clone()));
-        let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled).map(|gateway| {
-            let devices = Arc::clone(&gateway.devices);
-            Signalling::new(theirs.webrtc.clone(), offers_per_minute, Arc::clone(&shared), devices)
-        });
+        let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled);
+        let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
         Arc::new(Self {
             config,
@@ -71,6 +74,7 @@ impl App {
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
+            streams: sse::places(),
             xiaozhi,
             signalling,
         })
@@ -99,6 +103,9 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/interrupt_talk", Arc::clone(&api))
         .at("/is_speaking", api)
         .at("/openapi.json", spec)
+        .at("/sse", get(sse::sse))
+        .at("/whep", post(whep::watch))
+        .at("/whep/:session/:viewer", patch(whep::trickle).delete(whep::leave))
         .at("/healthz", get(ops::healthz))
         .at("/readyz", get(ops::readyz))
         .at("/metrics", get(ops::metrics));
@@ -133,7 +140,7 @@ fn guarded(routes: Route, app: &Arc<App>) -> impl Endpoint<Output = Response> + 
 fn gateways(routes: Route, app: &App) -> Route {
     let routes = signalling(routes, app);
     let routes = match &app.audio_proxy {
-        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy).data(Arc::clone(proxy))),
+        Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy.data(Arc::clone(proxy)))),
         None => routes,
     };
     match &app.xiaozhi {

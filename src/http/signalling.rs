@@ -13,11 +13,12 @@ use super::{App, client};
 use crate::xiaozhi::{Caller, Signalling};
 
 /// What may stand in the address, since browsers cannot set headers of a socket.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Names {
     client_id: Option<String>,
     #[serde(rename = "device-id")]
     device_id: Option<String>,
+    authorization: Option<String>,
 }
 
 /// A WebSocket for offers, answers and candidates.
@@ -32,15 +33,16 @@ pub(super) async fn open(request: &Request, socket: WebSocket, app: Data<&Arc<Ap
         let msg = "too many signalling sockets: close some, or try again";
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", msg).retry_after(5)
     })?;
-    let names: Names = request.params().unwrap_or(Names { client_id: None, device_id: None });
+    let names: Names = request.params().unwrap_or_default();
     let said = |name: &str| request.headers().get(name)?.to_str().ok();
-    let caller = Caller::new(
+    let authorization = said(header::AUTHORIZATION.as_str()).or(names.authorization.as_deref()).unwrap_or_default();
+    let caller = Caller {
         address,
-        client::asked(request, trusted).await,
-        said(header::HOST.as_str()).unwrap_or_default(),
-        names.client_id.as_deref().or(said("client-id")),
-        said("device-id").or(names.device_id.as_deref()),
-    );
+        asked: client::asked(request, trusted).await,
+        host: said(header::HOST.as_str()).unwrap_or_default().to_owned(),
+        token: authorization.strip_prefix("Bearer ").unwrap_or(authorization).to_owned(),
+        ..Caller::new(names.client_id.as_deref().or(said("client-id")), said("device-id").or(names.device_id.as_deref()))
+    };
     let serve = move |stream| signalling.serve(caller, stream, admission);
     Ok(socket.config(Signalling::socket_config()).on_upgrade(serve).into_response())
 }

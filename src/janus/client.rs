@@ -16,12 +16,12 @@ use super::backoff::Backoff;
 use super::figures::Figures;
 use super::protocol::{Event, Place, Reply, Request};
 use super::room::{self, Change, Room};
-use super::seat::{self, Seat};
+use super::seat::Seat;
 use super::signalling::{self, Signalling};
 use crate::config::Janus;
 use crate::metrics;
 use crate::rtc::{self, Call};
-use crate::session::Shared;
+use crate::session::{NoGuest, Shared};
 
 /// Events of a call: it has two.
 const CALL_EVENTS: usize = 4;
@@ -45,7 +45,7 @@ enum Failure {
     #[error("the room's connection: {0}")]
     Call(#[from] rtc::Error),
     #[error(transparent)]
-    Seat(#[from] seat::Error),
+    Seat(#[from] NoGuest),
 }
 
 impl Failure {

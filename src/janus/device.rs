@@ -15,12 +15,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
-use super::seat;
 use crate::codec::VideoCodec;
 use crate::config::Relay;
 use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, AudioFrame, Resampler, SAMPLES_PER_FRAME, TurnId};
 use crate::metrics;
-use crate::session::{Event, Guest, Session, Shared, State};
+use crate::session::{Event, Guest, NoGuest, Session, Shared, State};
 use crate::track::{Encoded, MediaSink};
 
 /// Messages of a device that wait for its task. Full: the newest is lost and counted.
@@ -58,8 +57,8 @@ pub(super) struct Device {
 }
 
 /// A session for the device `id`.
-pub(super) fn open(shared: &Arc<Shared>, config: &Relay, id: Id, out: mpsc::Sender<Message>) -> Result<Device, seat::Error> {
-    let guest = seat::open(shared, &config.avatar, "relay")?;
+pub(super) fn open(shared: &Arc<Shared>, config: &Relay, id: Id, out: mpsc::Sender<Message>) -> Result<Device, NoGuest> {
+    let guest = Guest::open(shared, &config.avatar, "relay")?;
     let session = Arc::clone(guest.session());
     let (sound, heard) = mpsc::channel(SOUND_QUEUE);
     let (answers, answer) = mpsc::channel(ANSWER_QUEUE);

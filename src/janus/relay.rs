@@ -140,10 +140,7 @@ impl Desk {
         if !self.devices.contains_key(id) {
             match device::open(&self.shared, &self.config, *id, self.out.clone()) {
                 Ok(device) => drop(self.devices.insert(*id, device)),
-                Err(error) => {
-                    metrics::rejected("L1");
-                    return warn!(%error, "no session for a device of the relay");
-                }
+                Err(error) => return warn!(%error, "no session for a device of the relay"),
             }
         }
         if let Some(device) = self.devices.get(id) {

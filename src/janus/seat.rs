@@ -15,32 +15,14 @@ use super::model;
 use crate::codec::VideoCodec;
 use crate::config::Janus;
 use crate::media::{AudioFrame, TurnId};
-use crate::render::CatalogueError;
 use crate::rtc::MICROPHONE_QUEUE;
-use crate::session::{Event, Guest, JoinError, NoSlot, Session, Shared, State};
+use crate::session::{Event, Guest, NoGuest, Session, Shared, State};
 use crate::track::{Encoded, MediaSink};
 
 /// Sinks that wait to be added: a room is left before the next one is entered.
 const SINK_QUEUE: usize = 4;
 /// How long our own words may still be in a room after they were said: buffers, the mixer, the room itself.
 const ECHO: Duration = Duration::from_millis(500);
-
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// All are taken.
-    #[error(transparent)]
-    Slot(#[from] NoSlot),
-    /// Nobody to be seen.
-    #[error(transparent)]
-    Avatar(#[from] CatalogueError),
-    /// It is full.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    /// No thread.
-    #[error("starting a session: {0}")]
-    Start(#[from] std::io::Error),
-}
 
 /// Dropping it leaves the session.
 pub(super) struct Seat {
@@ -52,18 +34,10 @@ pub(super) struct Seat {
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
-/// A new session that shows `avatar`, and a guest in it.
-pub(super) fn open(shared: &Arc<Shared>, avatar: &str, kind: &'static str) -> Result<Guest, Error> {
-    let avatar = shared.catalogue.get(avatar)?;
-    let slot = shared.registry.reserve()?;
-    let session = Session::start(shared, slot, &avatar)?;
-    Ok(session.welcome(shared, kind)?)
-}
-
 impl Seat {
     /// A seat in a new session, with the manners of `config`.
-    pub(super) fn take(shared: &Arc<Shared>, config: &Janus) -> Result<Self, Error> {
-        let guest = open(shared, &config.avatar, "janus")?;
+    pub(super) fn take(shared: &Arc<Shared>, config: &Janus) -> Result<Self, NoGuest> {
+        let guest = Guest::open(shared, &config.avatar, "janus")?;
         let session = Arc::clone(guest.session());
         let (ears, frames) = mpsc::channel(MICROPHONE_QUEUE);
         let (sinks, added) = mpsc::channel(SINK_QUEUE);

@@ -122,7 +122,7 @@ impl Call {
             }
         };
         let hosts = candidates::hosts(&settings.advertise, None, mux.local_addr().ip());
-        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port());
+        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port(), mux.reflexive());
 
         let (queue, frames) = mpsc::channel(SEND_QUEUE);
         let line = Arc::new(Line { queue, sent: AtomicU64::new(0) });

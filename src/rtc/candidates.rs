@@ -35,8 +35,12 @@ fn interfaces(ipv6: bool) -> Vec<IpAddr> {
 }
 
 /// Puts our candidates in the place of those that the stack gathered for its throw-away port.
-pub(super) fn rewrite(answer: &str, hosts: &[IpAddr], port: u16) -> String {
-    let lines: Vec<String> = hosts.iter().enumerate().map(|(n, ip)| line(n, SocketAddr::new(*ip, port))).collect();
+/// `reflexive` is what a STUN server sees of it.
+pub(super) fn rewrite(answer: &str, hosts: &[IpAddr], port: u16, reflexive: Option<SocketAddr>) -> String {
+    let own = hosts.iter().map(|ip| SocketAddr::new(*ip, port));
+    // One that is no other than ours says nothing new (RFC 8445 §5.1.3).
+    let seen = reflexive.filter(|seen| own.clone().all(|own| own != *seen)).map(|seen| seen_line(hosts.len(), seen));
+    let lines: Vec<String> = own.enumerate().map(|(n, address)| line(n, address)).chain(seen).collect();
     let mut out = String::with_capacity(answer.len() + 512);
     let mut in_media = false;
     let section_end = |out: &mut String, in_media: bool| {
@@ -66,6 +70,13 @@ fn line(preference: usize, address: SocketAddr) -> String {
     format!("a=candidate:{} 1 udp {priority} {} {} typ host\r\n", preference + 1, address.ip(), address.port())
 }
 
+/// The same of a server-reflexive one. Whom it belongs to is nobody's business.
+fn seen_line(preference: usize, address: SocketAddr) -> String {
+    let priority = (100_u32 << 24) | ((65_535 - preference as u32) << 8) | 255;
+    let (ip, port) = (address.ip(), address.port());
+    format!("a=candidate:{} 1 udp {priority} {ip} {port} typ srflx raddr 0.0.0.0 rport 0\r\n", preference + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,9 +93,18 @@ mod tests {
     fn every_media_section_carries_our_port_and_no_other() {
         let answer = "v=0\r\nm=audio 9 X 111\r\na=candidate:1 1 udp 1 127.0.0.1 43210 typ host\r\na=end-of-candidates\r\n\
                       m=video 9 X 96\r\na=mid:1\r\n";
-        let rewritten = rewrite(answer, &["127.0.0.1".parse().unwrap()], 8010);
+        let rewritten = rewrite(answer, &["127.0.0.1".parse().unwrap()], 8010, None);
         assert_eq!(rewritten.matches(" 127.0.0.1 8010 typ host").count(), 2);
         assert!(!rewritten.contains("43210"));
+    }
+
+    #[test]
+    fn what_a_stun_server_sees_is_offered_if_it_is_news() {
+        let answer = "v=0\r\nm=audio 9 X 111\r\n";
+        let hosts = ["192.0.2.1".parse().unwrap()];
+        let with = |seen: &str| rewrite(answer, &hosts, 8010, Some(seen.parse().unwrap()));
+        assert!(with("203.0.113.9:4242").contains(" 203.0.113.9 4242 typ srflx raddr 0.0.0.0 rport 0\r\n"));
+        assert!(!with("192.0.2.1:8010").contains("srflx"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod feedback;
 mod microphone;
 mod peer;
 mod receiver;
+mod reflexive;
 mod reports;
 mod rtp;
 mod sdp;
@@ -17,6 +18,7 @@ pub use call::{Call, Sound};
 pub use microphone::MICROPHONE_QUEUE;
 pub use peer::{Closed, Event, Limits, Peer, Settings};
 pub use receiver::{Arrival, ReceiveError, Receiver, Spoken, Wish};
+pub use reflexive::{StunServers, keep_reflexive};
 pub use sdp::{Offer, OfferError};
 pub use socket::UdpMux;
 

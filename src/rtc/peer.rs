@@ -216,7 +216,7 @@ impl Peer {
             }
         };
         let hosts = candidates::hosts(&settings.advertise, asked, mux.local_addr().ip());
-        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port());
+        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port(), mux.reflexive());
 
         let (queue, frames) = mpsc::channel(SEND_QUEUE);
         let codec = offer.video_codec();

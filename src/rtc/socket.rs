@@ -16,13 +16,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, BATCH_SIZE, JoinHandle, RecvMeta, Runtime,
     TokioRuntime, Transmit,
 };
 
-use super::stun::{self, Datagram};
+use super::stun::{self, Datagram, Transaction};
 use crate::metrics;
 
 /// Datagrams that wait for one peer: a quarter second at the most it may send. Full: the newest is dropped.
@@ -46,6 +46,10 @@ pub struct UdpMux {
     socket: Arc<dyn AsyncUdpSocket>,
     local: SocketAddr,
     routes: Mutex<Routes>,
+    /// Who waits for which STUN server's answer. At most one request is on its way.
+    asking: Mutex<Option<(Transaction, SocketAddr, oneshot::Sender<SocketAddr>)>>,
+    /// What the last one said.
+    reflexive: Mutex<Option<SocketAddr>>,
 }
 
 /// Who gets what. Held for a look-up or an insertion, never across a wait.
@@ -97,7 +101,13 @@ impl UdpMux {
         socket.bind(&address.into())?;
         let socket = TokioRuntime.wrap_udp_socket(socket.into())?;
         let local = socket.local_addr()?;
-        let mux = Arc::new(Self { socket, local, routes: Mutex::default() });
+        let mux = Arc::new(Self {
+            socket,
+            local,
+            routes: Mutex::default(),
+            asking: Mutex::default(),
+            reflexive: Mutex::default(),
+        });
         let weak = Arc::downgrade(&mux);
         let socket = Arc::clone(&mux.socket);
         tokio::spawn(async move {
@@ -115,6 +125,37 @@ impl UdpMux {
     /// The address it is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Our address as `server` sees it, if it answers within `patience`.
+    pub(super) async fn ask(&self, server: SocketAddr, patience: Duration) -> Option<SocketAddr> {
+        let transaction: Transaction = rand::random();
+        let request = stun::request(&transaction);
+        let (tell, told) = oneshot::channel();
+        *held(&self.asking) = Some((transaction, server, tell));
+        let transmit = Transmit { destination: server, ecn: None, contents: &request, segment_size: None, src_ip: None };
+        let sent = poll_fn(|cx| self.socket.poll_send(cx, &transmit));
+        let answer = async {
+            sent.await.ok()?;
+            told.await.ok()
+        };
+        tokio::time::timeout(patience, answer).await.ok().flatten()
+    }
+
+    /// The address on the other side of a NAT, if a STUN server has told it.
+    pub(super) fn reflexive(&self) -> Option<SocketAddr> {
+        *held(&self.reflexive)
+    }
+
+    pub(super) fn set_reflexive(&self, address: Option<SocketAddr>) {
+        *held(&self.reflexive) = address;
+    }
+
+    /// An answer of the STUN server that was asked. False if it is none.
+    fn is_told(&self, bytes: &[u8], from: SocketAddr) -> bool {
+        let Some((transaction, address)) = stun::mapped(bytes) else { return false };
+        let asked = held(&self.asking).take_if(|(asked, server, _)| *asked == transaction && *server == from);
+        asked.is_some_and(|(_, _, tell)| tell.send(address).is_ok())
     }
 
     /// A share for the peer whose checks will name `ufrag`.
@@ -148,7 +189,7 @@ impl UdpMux {
     }
 
     fn routes(&self) -> MutexGuard<'_, Routes> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.routes)
     }
 
     fn deliver(&self, bytes: &[u8], from: SocketAddr, to: Option<IpAddr>) {
@@ -166,6 +207,7 @@ impl UdpMux {
                 }
                 slot
             }
+            Datagram::StunOther if self.is_told(bytes, from) => return,
             Datagram::StunOther => match self.routes().by_address.get_mut(&from) {
                 Some(route) => {
                     route.verified |= route.slot.calls && stun::is_success(bytes);
@@ -215,6 +257,10 @@ impl UdpMux {
     }
 }
 
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Routes {
     /// Notes that `address` speaks with `slot`. False if the slot has too many addresses already.
     ///
@@ -259,7 +305,7 @@ impl Slot {
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.inbox)
     }
 
     fn deliver(&self, bytes: &[u8], from: SocketAddr) {

@@ -106,6 +106,8 @@ struct Current {
     /// It is a good-bye.
     last: bool,
     clauses: Vec<HeardClause>,
+    /// What was written since the last caption.
+    written: String,
 }
 
 /// How much of an answer has been played.
@@ -260,12 +262,14 @@ impl Conversation {
                 let resumed = std::mem::take(&mut current.resumed);
                 if !text.is_empty() {
                     let (turn, text, words) = (current.id.0, text.clone(), caption_words(&words));
-                    self.session.notify(Event::Caption { turn, text, words, resumed }, current.origin);
+                    let written = std::mem::take(&mut current.written);
+                    self.session.notify(Event::Caption { turn, text, words, resumed, written }, current.origin);
                 }
                 current.clauses.push(HeardClause { text, words, at: played.at });
             }
             Mark::Written(text) => {
                 current.speaker.text_shown();
+                current.written.push_str(&text);
                 if let Some(origin) = current.origin {
                     self.session.notify_written(text, origin);
                 }
@@ -407,6 +411,7 @@ impl Conversation {
             made: None,
             last: false,
             clauses: vec![],
+            written: String::new(),
         });
         self.session.set_state(State::Thinking, origin);
     }

@@ -113,6 +113,9 @@ pub enum Event {
         /// The rest of a clause that was cut, said again from the word that was cut; absent otherwise.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         resumed: bool,
+        /// What the model wrote since the last caption, with all that cannot be said. For gateways; not sent.
+        #[serde(skip)]
+        written: String,
     },
     /// Another avatar is seen.
     Avatar {
@@ -233,6 +236,7 @@ mod tests {
             text: "Hi you".into(),
             words: vec![CaptionWord { w: "Hi ".into(), t_ms: 40, d_ms: 200 }],
             resumed: false,
+            written: "**Hi** you 🙂".into(),
         };
         assert_eq!(
             caption.to_json(),

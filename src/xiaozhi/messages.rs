@@ -70,13 +70,13 @@ impl Messages {
                 self.begin(&mut messages);
             }
             // The rest of a sentence that was held is on the client's display already.
-            Event::Caption { text, resumed: false, .. } => {
+            Event::Caption { text, written, resumed: false, .. } => {
                 self.begin(&mut messages);
                 if std::mem::replace(&mut self.step, Step::Faced) == Step::Begun {
-                    let (emoji, emotion) = emotion(text);
+                    let (emoji, emotion) = emotion(written);
                     messages.push(json!({"type": "llm", "text": emoji, "emotion": emotion}));
                 }
-                messages.push(json!({"type": "tts", "state": "sentence_start", "text": written(text)}));
+                messages.push(json!({"type": "tts", "state": "sentence_start", "text": plain(text)}));
             }
             Event::Turn { event: TurnEvent::Ended | TurnEvent::Interrupted | TurnEvent::Failed, .. } | Event::Bye { .. }
                 if self.step != Step::Over =>
@@ -112,7 +112,7 @@ fn emotion(text: &str) -> (&'static str, &'static str) {
 }
 
 /// A display of 240 pixels has no use for Markdown and no glyphs for emoji; a text of nothing else stays as it is.
-fn written(text: &str) -> String {
+fn plain(text: &str) -> String {
     let plain = speakable(text);
     let plain = if plain.trim().is_empty() { text } else { &plain };
     plain.trim().to_owned()
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn caption(text: &str, resumed: bool) -> Event {
-        Event::Caption { turn: 1, text: text.into(), words: vec![], resumed }
+        Event::Caption { turn: 1, text: text.into(), words: vec![], resumed, written: text.into() }
     }
 
     fn turn(event: TurnEvent) -> Event {
@@ -197,6 +197,6 @@ mod tests {
     fn the_first_known_emoji_is_the_face() {
         assert_eq!(emotion("Well 🚀 😴😂").1, "sleepy");
         assert_eq!(emotion("Well."), ("🙂", "happy"));
-        assert_eq!(written("😂"), "😂");
+        assert_eq!(plain("😂"), "😂");
     }
 }

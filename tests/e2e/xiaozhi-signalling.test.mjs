@@ -5,7 +5,7 @@
 // Longer: XIAOZHI_CYCLES=500 node --test tests/e2e/xiaozhi-signalling.test.mjs
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import dgram from 'node:dgram';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -266,6 +266,29 @@ async function upgrade(port, route, origin) {
   socket.destroy();
   return Number(String(reply).split(' ')[1]);
 }
+
+/** A STUN server that sees everybody at 203.0.113.9:4242 (RFC 8489 §14.2). */
+async function stun() {
+  const socket = dgram.createSocket('udp4');
+  socket.on('message', (request, from) => {
+    if (request.length !== 20 || request.readUInt32BE(0) !== 0x0001_0000 || request.readUInt32BE(4) !== 0x2112_a442) return;
+    const mapped = Buffer.from([0, 0x20, 0, 8, 0, 1, 0x10 ^ 0x21, 0x92 ^ 0x12, 203 ^ 0x21, 0 ^ 0x12, 113 ^ 0xa4, 9 ^ 0x42]);
+    socket.send(Buffer.concat([Buffer.from([1, 1, 0, 12]), request.subarray(4), mapped]), from.port, from.address);
+  });
+  await new Promise((resolve) => socket.bind(0, '127.0.0.1', resolve));
+  others.push({ stop: () => new Promise((resolve) => socket.close(resolve)) });
+  return `stun:127.0.0.1:${socket.address().port}`;
+}
+
+test('what a STUN server sees of us is offered beside our own address', async () => {
+  const own = await another({ VISAVIS_XIAOZHI__WEBRTC__STUN_SERVERS: `[{urls: "stun:nowhere.invalid:1"}, {urls: "${await stun()}"}]` });
+  const page = await open(own);
+  await sleep(500);
+  await page.evaluate(() => visit());
+  const ours = await page.evaluate(() => signaling.messages.filter((m) => m.type === 'ice_candidate').map((m) => m.payload.candidate));
+  assert.equal(ours.length, 2);
+  assert.match(ours[1], /^candidate:\d+ 1 udp \d+ 203\.0\.113\.9 4242 typ srflx/);
+});
 
 const refused = (port) => new Promise((resolve) => {
   const socket = net.connect(port, '127.0.0.1');

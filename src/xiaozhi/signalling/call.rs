@@ -16,7 +16,8 @@ use super::control::{Control, Recorder};
 use super::{Caller, Signalling, message};
 use crate::metrics;
 use crate::rtc::{self, Closed, Limits, Offer};
-use crate::session::{Event, JoinError, Link, Notice, Session, Terms};
+use crate::session::{Event, JoinError, Link, Notice, Session, Shared, Terms};
+use crate::xiaozhi::Devices;
 use crate::xiaozhi::devices::Attached;
 use crate::xiaozhi::messages::Messages;
 
@@ -70,20 +71,24 @@ impl Call {
             NoCall::Busy
         })?;
         let _negotiating = hub.negotiating.acquire().await.map_err(|_| NoCall::Busy)?;
-        let kept = kept.filter(|session| hub.shared.registry.get(session.id()).is_some());
-        let (session, own) = match hub.devices.find(&device) {
+        let shared = &hub.gateway.shared;
+        // A session is not for everybody who knows the name of a device.
+        let device = Some(device).filter(|device| hub.gateway.admits(device, &caller.client_id, &caller.token));
+        let lives = |session: &Arc<Session>| shared.registry.get(session.id()).is_some();
+        let found = device.as_deref().and_then(|device| hub.gateway.devices.find(device));
+        let (session, own) = match found.filter(lives) {
             Some(session) => (session, false),
-            None => (kept.map_or_else(|| hub.start(), Ok)?, true),
+            None => (kept.filter(lives).map_or_else(|| start(shared), Ok)?, true),
         };
         let (events_tx, events) = mpsc::channel(CALL_EVENTS);
         let limits = Limits {
-            connect: hub.config.connection_timeout,
+            connect: hub.gateway.config.webrtc.connection_timeout,
             messages_per_second: MESSAGES_PER_SECOND,
             message_bytes: MESSAGE_BYTES,
         };
         let notices = session.subscribe();
         let terms = Terms { limits, events: Some(events_tx) };
-        let joined = session.join(&hub.shared, &hub.shared.catalogue, offer, caller.asked, terms).await;
+        let joined = session.join(shared, &shared.catalogue, offer, caller.asked, terms).await;
         let joined = joined.map_err(|error| {
             if own && session.viewer_count() == 0 {
                 session.end("bad_sdp");
@@ -98,7 +103,7 @@ impl Call {
             }
         })?;
         let line = Line {
-            hub: Arc::clone(hub),
+            devices: Arc::clone(&hub.gateway.devices),
             session: Arc::clone(&session),
             viewer: joined.viewer,
             link: joined.link.clone(),
@@ -110,7 +115,7 @@ impl Call {
             recording_ends: None,
             attached: None,
         };
-        hub.shared.tracker.spawn(line.run(events, notices));
+        shared.tracker.spawn(line.run(events, notices));
         Ok((Self { session, link: joined.link, viewer: joined.viewer, own }, joined.sdp))
     }
 
@@ -129,38 +134,37 @@ impl Call {
     }
 }
 
-impl Signalling {
-    /// A session with the default avatar.
-    fn start(&self) -> Result<Arc<Session>, NoCall> {
-        let avatar = self.shared.catalogue.get("").map_err(|error| {
-            error!(%error, "no avatar for a session");
-            NoCall::Internal
-        })?;
-        let slot = self.shared.registry.reserve().map_err(|_| {
-            metrics::rejected("L1");
-            NoCall::Full
-        })?;
-        Session::start(&self.shared, slot, &avatar).map_err(|error| {
-            error!(%error, "no thread for a session");
-            NoCall::Internal
-        })
-    }
+/// A session with the default avatar.
+fn start(shared: &Arc<Shared>) -> Result<Arc<Session>, NoCall> {
+    let avatar = shared.catalogue.get("").map_err(|error| {
+        error!(%error, "no avatar for a session");
+        NoCall::Internal
+    })?;
+    let slot = shared.registry.reserve().map_err(|_| {
+        metrics::rejected("L1");
+        NoCall::Full
+    })?;
+    Session::start(shared, slot, &avatar).map_err(|error| {
+        error!(%error, "no thread for a session");
+        NoCall::Internal
+    })
 }
 
 /// What flows beside a call's media.
 struct Line {
-    hub: Arc<Signalling>,
+    devices: Arc<Devices>,
     session: Arc<Session>,
     viewer: Uuid,
     link: Link,
-    device: String,
+    /// Whose connection it is, if it may be one's.
+    device: Option<String>,
     messages: Messages,
     outbox: mpsc::Sender<Value>,
     /// Its open data channels.
     labels: Vec<String>,
     recorder: Recorder,
     recording_ends: Option<Instant>,
-    /// While media can flow and the device's main socket lives.
+    /// While media can flow.
     attached: Option<Attached>,
 }
 
@@ -196,7 +200,10 @@ impl Line {
 
     async fn event(&mut self, event: rtc::Event) {
         match event {
-            rtc::Event::Connected => self.attached = self.hub.devices.attach(&self.device, self.viewer),
+            rtc::Event::Connected => {
+                let device = self.device.as_deref();
+                self.attached = device.and_then(|device| self.devices.attach(device, &self.session, self.viewer));
+            }
             rtc::Event::ChannelOpen(label) => self.labels.push(label),
             rtc::Event::Message { text, .. } => match self.recorder.message(&text) {
                 Control::Stop => self.finish(),
@@ -226,7 +233,8 @@ impl Line {
             messages.push(message::error(msg));
         }
         // Where the device's main socket lives, it is told there.
-        if self.hub.devices.find(&self.device).is_some_and(|session| session.id() == self.session.id()) {
+        let session = self.session.id();
+        if self.device.as_deref().is_some_and(|device| self.devices.has_socket(device, session)) {
             return;
         }
         for message in messages {

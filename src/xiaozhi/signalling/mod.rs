@@ -17,9 +17,7 @@ use tokio::sync::Semaphore;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
-use crate::config::XiaozhiWebRtc;
-use crate::session::Shared;
-use crate::xiaozhi::Devices;
+use crate::xiaozhi::Gateway;
 
 use limits::{Limits, Place};
 use socket::Socket;
@@ -35,9 +33,7 @@ const WRITE_BYTES: usize = 1 << 20;
 
 /// The signalling of a server.
 pub struct Signalling {
-    config: XiaozhiWebRtc,
-    shared: Arc<Shared>,
-    devices: Arc<Devices>,
+    gateway: Arc<Gateway>,
     limits: Arc<Limits>,
     negotiating: Semaphore,
     waiting: Semaphore,
@@ -55,25 +51,22 @@ pub struct Caller {
     pub client_id: String,
     /// The device that it says it is.
     pub device: Option<String>,
+    /// What the OTA route gave that device.
+    pub token: String,
     /// Of this socket, in each of its messages.
     pub session_id: String,
 }
 
 impl Caller {
-    /// `client_id` and `device` as they came.
-    pub fn new(
-        address: Option<IpAddr>,
-        asked: Option<IpAddr>,
-        host: &str,
-        client_id: Option<&str>,
-        device: Option<&str>,
-    ) -> Self {
+    /// One who says of itself nothing but what `client_id` and `device` are.
+    pub fn new(client_id: Option<&str>, device: Option<&str>) -> Self {
         Self {
-            address,
-            asked,
-            host: message::name(host).unwrap_or_default(),
+            address: None,
+            asked: None,
+            host: String::new(),
             client_id: client_id.and_then(message::name).unwrap_or_else(|| Uuid::new_v4().to_string()),
             device: device.and_then(message::name),
+            token: String::new(),
             session_id: Uuid::new_v4().to_string(),
         }
     }
@@ -83,12 +76,10 @@ impl Caller {
 pub struct Admission(Place);
 
 impl Signalling {
-    /// Over a running server's parts.
-    pub fn new(config: XiaozhiWebRtc, offers_per_minute: u32, shared: Arc<Shared>, devices: Arc<Devices>) -> Arc<Self> {
+    /// Beside the devices.
+    pub fn new(gateway: Arc<Gateway>, offers_per_minute: u32) -> Arc<Self> {
         Arc::new(Self {
-            config,
-            shared,
-            devices,
+            gateway,
             limits: Limits::new(offers_per_minute),
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
