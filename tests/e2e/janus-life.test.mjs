@@ -35,6 +35,15 @@ async function metric(server, name) {
   return Number(text.split('\n').find((line) => line.startsWith(`${name} `))?.split(' ')[1] ?? 0);
 }
 
+/** What a process holds. */
+function held({ process: { pid } }) {
+  return {
+    files: fs.readdirSync(`/proc/${pid}/fd`).length,
+    threads: fs.readdirSync(`/proc/${pid}/task`).length,
+    kib: Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]),
+  };
+}
+
 // check 6
 test('a wrong secret, a wrong pin and a missing room are told, and not tried in a hurry', async () => {
   const rooms = 'room-1234: { secret = "adminpwd", sampling_rate = 16000, pin = "4321" }';
@@ -95,11 +104,6 @@ test('a Janus that is killed and comes back finds the avatar in the room, and no
   const server = await agent(janus.url);
   await inRoom(janus);
   const conversation = await session(server);
-  const held = () => ({
-    files: fs.readdirSync(`/proc/${server.process.pid}/fd`).length,
-    threads: fs.readdirSync(`/proc/${server.process.pid}/task`).length,
-    memory: Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${server.process.pid}/status`, 'utf8'))[1]),
-  });
   const once = async (away) => {
     await janus.kill();
     await sleep(away);
@@ -108,10 +112,10 @@ test('a Janus that is killed and comes back finds the avatar in the room, and no
   };
   const took = [await once(long ? 8_000 : 3_000)];
   await sleep(500);
-  const before = held();
+  const before = held(server);
   for (let n = 0; n < (long ? 20 : 2); n++) took.push(await once(long ? 2_000 : 500));
   await sleep(1_000);
-  const after = held();
+  const after = held(server);
   console.log(`back within ${Math.max(...took).toFixed(0)} ms; ${JSON.stringify(before)} → ${JSON.stringify(after)}`);
   assert.ok(Math.max(...took) < 10_000);
   assert.ok(after.files <= before.files + 2 && after.threads <= before.threads + 2, JSON.stringify([before, after]));
@@ -144,6 +148,7 @@ test('where Janus keeps the session, a cut WebSocket is not heard', async () => 
   const device = keep(await Device.start(janus));
   await play();
   await until('the tone', async () => loudness((await device.heard()).samples).some((rms) => rms > 0.1));
+  const before = held(server);
   for (let n = 0; n < (long ? 100 : 3); n++) {
     const claims = said(proxy, 'claim').length;
     await sleep(300);
@@ -152,6 +157,9 @@ test('where Janus keeps the session, a cut WebSocket is not heard', async () => 
   }
   await sleep(long ? 1_000 : 2_500);
   assert.equal((await janus.agents())[0].id, id, 'the same participant');
+  const after = held(server);
+  console.log(`${JSON.stringify(before)} → ${JSON.stringify(after)}`);
+  assert.ok(after.files <= before.files + 2 && after.threads <= before.threads + 2, 'nothing is left behind');
   assert.equal(said(proxy, 'join').length, 1);
   const { samples } = await device.heard();
   const loud = loudness(samples);

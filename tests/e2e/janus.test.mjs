@@ -127,7 +127,7 @@ test('it joins with its secret and name, speaks all the time, and says good-bye 
   const before = proxy.packets.length;
   await sleep(long ? 300_000 : 8_000);
   const stats = await device.ask('stats');
-  assert.ok(stats.frames / stats.span > 49 && stats.gap < 0.2, JSON.stringify(stats));
+  assert.ok(stats.frames / stats.span > 49 && stats.gap < 0.5, JSON.stringify(stats));
   assert.ok(!proxy.told.some(({ janus: kind, receiving }) => kind === 'media' && receiving === false));
   const packets = proxy.packets.slice(before);
   const rate = ((packets.length - 1) * 1_000) / (packets.at(-1).at - packets[0].at);
