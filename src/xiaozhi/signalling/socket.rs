@@ -37,7 +37,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// An offer that can be answered.
 struct Asked {
     offer: Offer,
-    device: String,
+    /// Whose it is said to be.
+    device: Option<String>,
 }
 
 /// What is left to do on a socket.
@@ -213,8 +214,7 @@ impl Socket {
             }
             Ok(offer) => {
                 self.hang_up();
-                let named = self.caller.device.clone().or(device);
-                let asked = Asked { offer, device: named.unwrap_or_else(|| self.caller.client_id.clone()) };
+                let asked = Asked { offer, device: self.caller.device.clone().or(device) };
                 if self.answering.is_some() {
                     self.waiting = Some(asked);
                 } else {
