@@ -29,23 +29,23 @@ impl CutIn {
         Self { endpoint, meant, rest: Vec::new(), spoken: Duration::ZERO, over: Duration::ZERO }
     }
 
-    /// Hears the next samples, 16 kHz. True if what is `playing` has to stop.
-    pub fn push(&mut self, samples: &[i16], playing: bool) -> bool {
+    /// Hears the next samples, 16 kHz. If what is `playing` has to stop, for how long they have spoken.
+    pub fn push(&mut self, samples: &[i16], playing: bool) -> Option<Duration> {
         if self.meant.is_zero() {
-            return false;
+            return None;
         }
         self.rest.extend_from_slice(samples);
         let whole = self.rest.len() / SAMPLES_PER_FRAME * SAMPLES_PER_FRAME;
         let frames: Vec<AudioFrame> = self.rest[..whole].as_chunks().0.iter().map(|frame| AudioFrame(*frame)).collect();
         self.rest.drain(..whole);
-        let mut cuts = false;
+        let mut cuts = None;
         for event in frames.iter().flat_map(|frame| self.endpoint.push(frame)).collect::<Vec<_>>() {
-            cuts |= self.notice(&event, playing);
+            cuts = self.notice(&event, playing).or(cuts);
         }
         cuts
     }
 
-    fn notice(&mut self, event: &Event, playing: bool) -> bool {
+    fn notice(&mut self, event: &Event, playing: bool) -> Option<Duration> {
         match event {
             Event::SpeechFor(spoken) => {
                 let more = spoken.saturating_sub(std::mem::replace(&mut self.spoken, *spoken));
@@ -56,11 +56,11 @@ impl CutIn {
             }
             Event::Pause(_) | Event::WentOn => {}
         }
-        let cuts = self.over >= self.meant;
-        if cuts {
-            self.over = Duration::ZERO;
+        if self.over < self.meant {
+            return None;
         }
-        cuts
+        self.over = Duration::ZERO;
+        Some(self.spoken)
     }
 }
 
@@ -71,19 +71,20 @@ mod tests {
     #[test]
     fn only_speech_over_something_that_plays_counts() {
         let mut cut_in = CutIn::new(Duration::from_millis(500));
-        let mut speak = |ms: u64, playing: bool| cut_in.notice(&Event::SpeechFor(Duration::from_millis(ms)), playing);
-        assert!(!speak(400, false));
-        assert!(!speak(800, false), "nothing plays");
-        assert!(!speak(1_200, true), "400 ms of it");
-        assert!(speak(1_300, true));
-        assert!(!speak(1_400, true), "it was told");
-        assert!(!cut_in.notice(&Event::Discarded, true));
-        assert!(!cut_in.notice(&Event::SpeechFor(Duration::from_millis(400)), true), "another utterance");
+        let ms = Duration::from_millis;
+        let mut speak = |spoken: u64, playing: bool| cut_in.notice(&Event::SpeechFor(ms(spoken)), playing);
+        assert_eq!(speak(400, false), None);
+        assert_eq!(speak(800, false), None, "nothing plays");
+        assert_eq!(speak(1_200, true), None, "400 ms of it");
+        assert_eq!(speak(1_300, true), Some(ms(1_300)));
+        assert_eq!(speak(1_400, true), None, "it was told");
+        assert_eq!(cut_in.notice(&Event::Discarded, true), None);
+        assert_eq!(cut_in.notice(&Event::SpeechFor(ms(400)), true), None, "another utterance");
     }
 
     #[test]
     fn no_length_of_speech_means_never() {
         let mut cut_in = CutIn::new(Duration::ZERO);
-        assert!(!cut_in.push(&[9_000; 32_000], true));
+        assert_eq!(cut_in.push(&[9_000; 32_000], true), None);
     }
 }

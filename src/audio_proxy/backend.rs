@@ -64,11 +64,11 @@ impl Model {
 
     fn hear(&mut self, samples: &[i16], is_playing: bool) -> bool {
         self.conversation.hear(samples);
-        let cuts = self.cut_in.push(samples, is_playing);
-        if cuts {
-            self.conversation.interrupt();
+        let spoken = self.cut_in.push(samples, is_playing);
+        if let Some(spoken) = spoken {
+            self.conversation.interrupt(spoken);
         }
-        cuts
+        spoken.is_some()
     }
 
     async fn next(&mut self) -> Said {

@@ -56,7 +56,7 @@ pub(super) async fn serve(proxy: &Arc<Proxy>, socket: WebSocketStream) {
     let (out, messages) = mpsc::channel(SOCKET_QUEUE);
     let mut writer = tokio::spawn(write(sink, messages));
     let began = Instant::now();
-    let client = Client { proxy: Arc::clone(proxy), uid, stream, out: out.clone(), intake: Intake::new(), began };
+    let mut client = Client { proxy: Arc::clone(proxy), uid, stream, out: out.clone(), intake: Intake::new(), began };
     let Ending { code, error } = async {
         info!("client came");
         let ending = client.talk().await;
@@ -75,7 +75,11 @@ pub(super) async fn serve(proxy: &Arc<Proxy>, socket: WebSocketStream) {
     };
     if timeout(CLOSE_TIMEOUT, goodbye).await.is_err() {
         writer.abort();
+        return;
     }
+    // A connection that is closed while something on it is unread is reset, and with it what was said last.
+    let rest = async { while let Some(Ok(_)) = client.stream.next().await {} };
+    let _ = timeout(CLOSE_TIMEOUT, rest).await;
 }
 
 async fn write(mut sink: SplitSink<WebSocketStream, Message>, mut messages: mpsc::Receiver<Message>) {
@@ -97,7 +101,7 @@ struct Client {
 }
 
 impl Client {
-    async fn talk(mut self) -> Ending {
+    async fn talk(&mut self) -> Ending {
         let mut backend = match self.begin().await {
             Ok(backend) => backend,
             Err(ending) => return ending,

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::App;
 use super::error::Failure;
+use super::whep;
 use crate::metrics;
 use crate::session::RECORDING_BYTES;
 
@@ -188,7 +189,7 @@ async fn take_body(request: &mut Request, path: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let (limit, patience) = match path {
-        "/offer" => (OFFER_BYTES, BODY_TIMEOUT),
+        "/offer" | whep::PATH => (OFFER_BYTES, BODY_TIMEOUT),
         FORM => (FORM_BYTES, FORM_TIMEOUT),
         _ => (JSON_BYTES, BODY_TIMEOUT),
     };
@@ -208,7 +209,7 @@ async fn take_body(request: &mut Request, path: &str) -> Result<(), Failure> {
         }
     };
     request.set_body(Body::from(bytes));
-    if path == FORM {
+    if path == FORM || path.starts_with(whep::PATH) {
         return Ok(());
     }
     // LiveTalking does not look at the type; nor do we, for a foreign page needs more than a type to get here.
@@ -249,7 +250,7 @@ fn dress(headers: &mut HeaderMap, id: &str, origin: Origin) {
     set(header::REFERRER_POLICY, "no-referrer");
     set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     if let Origin::Listed(origin) = origin {
-        set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE, OPTIONS");
+        set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE, OPTIONS");
         set(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization");
         set(header::ACCESS_CONTROL_MAX_AGE, "600");
         set(header::VARY, "Origin");

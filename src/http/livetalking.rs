@@ -8,13 +8,11 @@ use poem::http::StatusCode;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
-use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::{App, Failure, client};
+use super::{App, Failure};
 use crate::metrics;
-use crate::rtc::Offer;
-use crate::session::{JoinError, Session, Shared, State, Terms, check_text};
+use crate::session::{Session, Shared, State, check_text};
 
 pub(super) struct Api {
     pub(super) app: Arc<App>,
@@ -145,54 +143,15 @@ impl Api {
     }
 
     async fn answer(&self, request: &Request, body: OfferRequest) -> Result<OfferReply, Failure> {
-        let app = &self.app;
-        let trusted = &app.config.server.trusted_proxies;
-        app.limits.offer(client::address(request, trusted))?;
         if body.r#type != "offer" {
             return Err(Failure::new(StatusCode::BAD_REQUEST, "bad_sdp", "type must be offer"));
         }
-        // Everything that can be refused is, before a slot is taken.
-        let offer = Offer::parse(&body.sdp)?;
         let rejoined = match &body.sessionid {
             None | Some(Value::Null) => None,
             Some(id) => Some(self.session(id)?),
         };
-        let character = app.catalogue.get(body.avatar.as_deref().unwrap_or_default())?;
-        let asked = client::asked(request, trusted).await;
-
-        let busy =
-            || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many offers at once: try again").retry_after(1);
-        let _place = app.waiting.try_acquire().map_err(|_| {
-            metrics::rejected("L2");
-            busy()
-        })?;
-        let slot = match rejoined {
-            Some(_) => None,
-            None => Some(app.shared.registry.reserve().inspect_err(|_| metrics::rejected("L1"))?),
-        };
-        let _negotiating = app.negotiating.acquire().await.map_err(|_| busy())?;
-        let (session, is_new) = match (rejoined, slot) {
-            (Some(session), _) => (session, false),
-            (None, slot) => {
-                let slot = slot.expect("reserved above when nothing is rejoined");
-                let session = Session::start(&app.shared, slot, &character).map_err(|error| {
-                    error!(%error, "no thread for a session");
-                    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "internal", "the server is out of threads").retry_after(5)
-                })?;
-                (session, true)
-            }
-        };
-        let joined = session.join(&app.shared, &app.catalogue, offer, asked, Terms::default()).await.map_err(|error| {
-            if let JoinError::Rtc(error) = &error {
-                // The stack's errors can be as long as a packet.
-                let error: String = error.to_string().chars().take(120).collect();
-                warn!(error, "offer not answered");
-            }
-            if is_new {
-                session.end("bad_sdp");
-            }
-            Failure::from(error)
-        })?;
+        let avatar = body.avatar.as_deref().unwrap_or_default();
+        let (session, joined) = self.app.join(request, &body.sdp, avatar, rejoined).await?;
         Ok(OfferReply {
             code: 0,
             sdp: joined.sdp,

@@ -76,13 +76,13 @@ struct SessionEntry {
 /// `RTCIceServer`, as `RTCPeerConnection` takes it.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
-struct IceServer {
+pub(super) struct IceServer {
     /// Where it is.
-    urls: Vec<String>,
+    pub(super) urls: Vec<String>,
     /// For a relay.
-    username: Option<String>,
+    pub(super) username: Option<String>,
     /// For a relay.
-    credential: Option<String>,
+    pub(super) credential: Option<String>,
 }
 
 /// A gesture.
@@ -140,17 +140,7 @@ impl Api {
     /// STUN and TURN servers for the page, with credentials that last ten minutes.
     #[oai(path = "/ice-servers", method = "get")]
     async fn ice_servers(&self) -> Json<Vec<IceServer>> {
-        let webrtc = &self.app.config.webrtc;
-        let mut servers = Vec::new();
-        if !webrtc.stun.is_empty() {
-            servers.push(IceServer { urls: webrtc.stun.clone(), username: None, credential: None });
-        }
-        if !webrtc.turn.urls.is_empty() {
-            let credentials = webrtc.turn.secret.reveal().map(|secret| turn_credentials(secret, expiry()));
-            let (username, credential) = credentials.unzip();
-            servers.push(IceServer { urls: webrtc.turn.urls.clone(), username, credential });
-        }
-        Json(servers)
+        Json(ice_servers(&self.app))
     }
 
     /// The live conversations. For this machine, or with the admin token.
@@ -215,6 +205,21 @@ impl Api {
             .header("content-type", "image/webp")
             .header("cache-control", "max-age=300"))
     }
+}
+
+/// STUN and TURN servers for those who connect, with credentials of their own.
+pub(super) fn ice_servers(app: &App) -> Vec<IceServer> {
+    let webrtc = &app.config.webrtc;
+    let mut servers = Vec::new();
+    if !webrtc.stun.is_empty() {
+        servers.push(IceServer { urls: webrtc.stun.clone(), username: None, credential: None });
+    }
+    if !webrtc.turn.urls.is_empty() {
+        let credentials = webrtc.turn.secret.reveal().map(|secret| turn_credentials(secret, expiry()));
+        let (username, credential) = credentials.unzip();
+        servers.push(IceServer { urls: webrtc.turn.urls.clone(), username, credential });
+    }
+    servers
 }
 
 #[expect(clippy::disallowed_methods, reason = "coturn compares this with its own wall clock")]

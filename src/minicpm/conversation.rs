@@ -54,11 +54,19 @@ pub enum Event {
     Over(Error),
 }
 
+/// The latest interruption.
+#[derive(Clone, Copy, Default)]
+struct Cut {
+    /// Counts them: what was said under a smaller number is stale.
+    number: u64,
+    /// For how long the person had spoken.
+    spoken: Duration,
+}
+
 /// A conversation. Dropping it ends it: the server is told to stop, and its connections are closed.
 pub struct Conversation {
     microphone: Arc<Microphone>,
-    /// Counts interruptions: what was said under a smaller number is stale.
-    cut: watch::Sender<u64>,
+    cut: watch::Sender<Cut>,
     events: mpsc::Receiver<(u64, Event)>,
     _leave: DropGuard,
 }
@@ -68,7 +76,7 @@ impl Conversation {
     /// is sent. Its task is one of `tracker`'s. That the server is not there is told by the first event.
     pub fn start(place: Place, uid: String, chunk: Duration, tracker: &TaskTracker) -> Self {
         let microphone = Arc::new(Microphone::default());
-        let (cut, cuts) = watch::channel(0);
+        let (cut, cuts) = watch::channel(Cut::default());
         let (events_tx, events) = mpsc::channel(REPLY_QUEUE);
         let leave = CancellationToken::new();
         let span = info_span!("minicpm", uid = uid.chars().take(8).collect::<String>());
@@ -79,6 +87,7 @@ impl Conversation {
             cuts,
             events: events_tx,
             probe: Notify::new(),
+            again: watch::Sender::default(),
             acks: watch::Sender::new(()),
         };
         tracker.spawn(task.run(leave.clone()).instrument(span));
@@ -90,16 +99,17 @@ impl Conversation {
         self.microphone.push(samples);
     }
 
-    /// Cuts the answer: nothing of it comes any more, and the server stops making it.
-    pub fn interrupt(&self) {
-        self.cut.send_modify(|cut| *cut += 1);
+    /// Cuts the answer: nothing of it comes any more, and the server stops making it. It has not listened meanwhile, so what
+    /// the person has `spoken` is sent to it again.
+    pub fn interrupt(&self, spoken: Duration) {
+        self.cut.send_modify(|cut| *cut = Cut { number: cut.number + 1, spoken });
     }
 
     /// What the server says next; `None` after [`Event::Over`].
     pub async fn event(&mut self) -> Option<Event> {
         loop {
             let (number, event) = self.events.recv().await?;
-            if number >= *self.cut.borrow() {
+            if number >= self.cut.borrow().number {
                 return Some(event);
             }
         }
@@ -111,10 +121,12 @@ struct Talk {
     server: Server,
     microphone: Arc<Microphone>,
     chunk: Duration,
-    cuts: watch::Receiver<u64>,
+    cuts: watch::Receiver<Cut>,
     events: mpsc::Sender<(u64, Event)>,
     /// Something is to be uploaded at once.
     probe: Notify,
+    /// What was spoken of late is to be uploaded again.
+    again: watch::Sender<Duration>,
     /// Changes with each word about an upload.
     acks: watch::Sender<()>,
 }
@@ -185,6 +197,7 @@ impl Talk {
     }
 
     async fn send(&self, slicer: &mut Slicer, upload: &mut Upload, failures: &mut u32) -> Error {
+        let mut again = self.again.subscribe();
         loop {
             let due = slicer.due();
             let slices = tokio::select! {
@@ -199,6 +212,8 @@ impl Talk {
                     Err(error) => return error,
                 },
                 () = self.probe.notified() => slicer.anything(),
+                // Its sender is ours.
+                _ = again.changed() => slicer.again(*again.borrow_and_update()),
                 samples = self.microphone.take() => slicer.push(&samples, Instant::now()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => slicer.pause(Instant::now()),
             };
@@ -206,6 +221,7 @@ impl Talk {
                 if let Err(error) = upload.send(self.server.uid(), &slice).await {
                     return error;
                 }
+                slicer.sent(slice);
             }
         }
     }
@@ -214,12 +230,13 @@ impl Talk {
     async fn listen(&self) -> Infallible {
         let mut cuts = self.cuts.clone();
         let (mut pause, mut refusals) = (FIRST_PAUSE, 0);
+        let mut unheard = Duration::ZERO;
         loop {
-            let number = *cuts.borrow_and_update();
+            let number = cuts.borrow_and_update().number;
             let answered = tokio::select! {
                 biased;
                 () = raised(&mut cuts) => None,
-                answered = self.answer(number) => Some(answered),
+                answered = self.answer(number, &mut unheard) => Some(answered),
             };
             match answered {
                 Some(Ok(ended)) => {
@@ -244,6 +261,7 @@ impl Talk {
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
                 None => {
+                    unheard = cuts.borrow().spoken;
                     if self.server.stop(STOP_TIMEOUT).await.is_err() {
                         debug!("a stop was not taken");
                     }
@@ -261,10 +279,15 @@ impl Talk {
         let _ = timeout(PROBE_TIMEOUT, acks.changed()).await;
     }
 
-    /// One answer, and whether it said that it is complete.
-    async fn answer(&self, number: u64) -> Result<bool, Error> {
+    /// One answer, and whether it said that it is complete. The server listens once it has taken the question: then it is told
+    /// what it has not heard.
+    async fn answer(&self, number: u64, unheard: &mut Duration) -> Result<bool, Error> {
         let began = Instant::now();
         let response = self.server.completions().await?;
+        let spoken = std::mem::take(unheard);
+        if !spoken.is_zero() {
+            self.again.send_replace(spoken);
+        }
         let mut body = response.bytes_stream();
         let mut reply = Reply::default();
         let mut broke = false;
@@ -306,8 +329,8 @@ impl Talk {
 }
 
 /// Waits for an interruption. None comes from a conversation that was dropped.
-async fn raised(cuts: &mut watch::Receiver<u64>) {
+async fn raised(cuts: &mut watch::Receiver<Cut>) {
     if cuts.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

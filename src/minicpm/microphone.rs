@@ -9,7 +9,7 @@ use crate::media::{AUDIO_RATE_HZ, SAMPLES_PER_FRAME};
 use crate::metrics;
 
 /// Samples that may wait, 5 s (L10). Full: the oldest are dropped and counted, since an answer to them would come too late.
-const MICROPHONE_QUEUE: usize = 5 * AUDIO_RATE_HZ as usize;
+const UPLOAD_QUEUE: usize = 5 * AUDIO_RATE_HZ as usize;
 
 /// Sound that waits to be sent.
 #[derive(Default)]
@@ -24,7 +24,7 @@ impl Microphone {
     pub(super) fn push(&self, samples: &[i16]) {
         let mut waiting = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.extend(samples);
-        let over = waiting.len().saturating_sub(MICROPHONE_QUEUE);
+        let over = waiting.len().saturating_sub(UPLOAD_QUEUE);
         waiting.drain(..over);
         drop(waiting);
         if over > 0 {
@@ -52,10 +52,10 @@ mod tests {
     #[tokio::test]
     async fn five_seconds_wait_at_most_and_the_newest_are_kept() {
         let microphone = Microphone::default();
-        microphone.push(&vec![1; MICROPHONE_QUEUE]);
+        microphone.push(&vec![1; UPLOAD_QUEUE]);
         microphone.push(&[2; 100]);
         let waiting = microphone.take().await;
-        assert_eq!(waiting.len(), MICROPHONE_QUEUE);
-        assert_eq!(waiting[MICROPHONE_QUEUE - 100..], [2; 100]);
+        assert_eq!(waiting.len(), UPLOAD_QUEUE);
+        assert_eq!(waiting[UPLOAD_QUEUE - 100..], [2; 100]);
     }
 }

@@ -3,6 +3,7 @@
 //! The server expects 200 ms at a time, of a microphone that never pauses. The outside sends pieces of any length and may
 //! fall silent by sending nothing. So sound is gathered, cut, filled up, and followed by the silence that was meant.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +18,11 @@ const QUIET: Duration = Duration::from_millis(300);
 const SILENT_SLICES: u32 = 5;
 const SLICE_TIME: Duration = Duration::from_millis(200);
 
+/// Slices that are kept after they were sent, 3 s.
+const KEPT: usize = 15;
+/// What is sent again begins so much before the speech that was noticed: a first consonant is quiet.
+const PRE_ROLL: Duration = Duration::from_millis(300);
+
 /// Cuts sound into slices.
 pub(super) struct Slicer {
     /// Samples that are gathered before any of them goes out.
@@ -26,13 +32,15 @@ pub(super) struct Slicer {
     next: Option<Instant>,
     /// Slices of silence still to be sent.
     silent: u32,
+    /// What was sent last.
+    sent: VecDeque<Vec<i16>>,
 }
 
 impl Slicer {
     /// `chunk` is gathered before it goes out; less than a slice is a slice.
     pub(super) fn new(chunk: Duration) -> Self {
         let chunk = (chunk.as_secs_f64() * f64::from(AUDIO_RATE_HZ)) as usize;
-        Self { chunk: chunk.max(SLICE), gathered: Vec::new(), next: None, silent: 0 }
+        Self { chunk: chunk.max(SLICE), gathered: Vec::new(), next: None, silent: 0, sent: VecDeque::new() }
     }
 
     /// Takes what has come, and gives the slices that are due with it.
@@ -71,6 +79,24 @@ impl Slicer {
     /// Something to send at once: the rest, filled up, or a slice of silence.
     pub(super) fn anything(&mut self) -> Vec<Vec<i16>> {
         if self.gathered.is_empty() { vec![vec![0; SLICE]] } else { self.rest() }
+    }
+
+    /// A slice is with the server, as far as we know.
+    pub(super) fn sent(&mut self, slice: Vec<i16>) {
+        if self.sent.len() == KEPT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(slice);
+    }
+
+    /// What was sent of the last `spoken`: a server that was answering meanwhile has not listened.
+    pub(super) fn again(&self, spoken: Duration) -> Vec<Vec<i16>> {
+        if spoken.is_zero() {
+            return Vec::new();
+        }
+        let samples = ((spoken + PRE_ROLL).as_secs_f64() * f64::from(AUDIO_RATE_HZ)) as usize;
+        let slices = samples.saturating_sub(self.gathered.len()).div_ceil(SLICE);
+        self.sent.iter().skip(self.sent.len().saturating_sub(slices)).cloned().collect()
     }
 
     /// All that is left, filled up: the outside is gone.
@@ -112,6 +138,19 @@ mod tests {
         assert_eq!(slices[1], [vec![1; 800], vec![0; 2_400]].concat());
         assert!(slices[2..].iter().all(|slice| *slice == [0; SLICE]));
         assert_eq!(slicer.due(), None);
+    }
+
+    #[test]
+    fn what_a_server_did_not_listen_to_can_be_sent_again() {
+        let (mut slicer, now) = (Slicer::new(SECOND), Instant::now());
+        for n in 0..4 {
+            slicer.push(&[n; 16_000], now).into_iter().for_each(|slice| slicer.sent(slice));
+        }
+        slicer.push(&[9; 4_000], now);
+        assert!(slicer.again(Duration::ZERO).is_empty());
+        // 0.8 s are 12 800 samples, of which 4 000 have not gone yet.
+        assert_eq!(slicer.again(Duration::from_millis(500)), vec![vec![3; SLICE]; 3]);
+        assert_eq!(slicer.again(10 * SECOND).len(), KEPT);
     }
 
     proptest! {

@@ -52,6 +52,27 @@ impl SpeechToText for Script {
     }
 }
 
+/// A server that answers with what comes as it comes, and hums.
+pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = llm::Config::default();
+    let tools = Arc::new(Toolbox::new(&config.tools).unwrap());
+    let bitrate = Bitrate { min: 100_000, start: 100_000, max: 100_000 };
+    let mux = UdpMux::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    Arc::new(Shared {
+        registry: SessionRegistry::new(1),
+        minds: Minds { chat: llm::build(&config).unwrap(), voice: Arc::new(Hum), tools },
+        ears: None,
+        history: History { system_prompt: String::new(), tokens: 1_000 },
+        catalogue: Arc::new(Catalogue::load(&root.join("assets/avatars"), "mira").unwrap()),
+        rtc: Settings { mux, advertise: vec![], bitrate },
+        bitrate,
+        speech_models: minicpm::Pool::new(speech_models).unwrap(),
+        stop: CancellationToken::new(),
+        tracker: TaskTracker::new(),
+    })
+}
+
 struct Room {
     session: Arc<Session>,
     notices: broadcast::Receiver<Notice>,
@@ -75,25 +96,9 @@ impl Room {
         let script: Arc<dyn SpeechToText> =
             Arc::new(Script { lines: Mutex::new(lines.into()), at_work: Arc::clone(&at_work) });
         let ears = Ears { recogniser: watch::channel(Some(script)).1, config: asr::Config::default() };
-        let config = llm::Config::default();
-        let tools = Arc::new(Toolbox::new(&config.tools).unwrap());
-        let catalogue = Arc::new(Catalogue::load(&root.join("assets/avatars"), "mira").unwrap());
-        let bitrate = Bitrate { min: 100_000, start: 100_000, max: 100_000 };
-        let mux = UdpMux::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let shared = Arc::new(Shared {
-            registry: SessionRegistry::new(1),
-            minds: Minds { chat: llm::build(&config).unwrap(), voice: Arc::new(Hum), tools },
-            ears: None,
-            history: History { system_prompt: String::new(), tokens: 1_000 },
-            catalogue: Arc::clone(&catalogue),
-            rtc: Settings { mux, advertise: vec![], bitrate },
-            bitrate,
-            speech_models: crate::minicpm::Pool::new(&crate::minicpm::Config::default()).unwrap(),
-            stop: CancellationToken::new(),
-            tracker: TaskTracker::new(),
-        });
+        let shared = shared(&minicpm::Config::default());
         let slot = shared.registry.reserve().unwrap();
-        let session = Session::start(&shared, slot, &catalogue.get("").unwrap()).unwrap();
+        let session = Session::start(&shared, slot, &shared.catalogue.get("").unwrap()).unwrap();
         session.viewers.send_replace(1);
         let notices = session.subscribe();
         let (microphone, frames) = mpsc::channel(1_000);

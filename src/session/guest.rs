@@ -10,9 +10,10 @@ use tracing::{Instrument, info, info_span};
 
 use super::ear::{Ear, Mic};
 use super::viewer::{JoinError, Seat};
-use super::{BYE, Event, Notice, Session, Shared, short};
+use super::{BYE, Event, NoSlot, Notice, Session, Shared, short};
 use crate::media::AudioFrame;
 use crate::metrics;
+use crate::render::CatalogueError;
 use crate::rtc::MICROPHONE_QUEUE;
 use crate::track::MediaSink;
 
@@ -42,7 +43,31 @@ impl Session {
     }
 }
 
+/// Why a guest has no session.
+#[derive(Debug, thiserror::Error)]
+pub enum NoGuest {
+    /// All are taken.
+    #[error(transparent)]
+    Slot(#[from] NoSlot),
+    /// Nobody to be seen.
+    #[error(transparent)]
+    Avatar(#[from] CatalogueError),
+    /// It is full.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// No thread.
+    #[error("starting a session: {0}")]
+    Start(#[from] std::io::Error),
+}
+
 impl Guest {
+    /// The first in a new session that shows `avatar`; empty: the default one. `kind` names it in the log.
+    pub fn open(shared: &Arc<Shared>, avatar: &str, kind: &'static str) -> Result<Self, NoGuest> {
+        let avatar = shared.catalogue.get(avatar)?;
+        let slot = shared.registry.reserve().inspect_err(|_| metrics::rejected("L1"))?;
+        Ok(Session::start(shared, slot, &avatar)?.welcome(shared, kind)?)
+    }
+
     /// Where it is.
     pub fn session(&self) -> &Arc<Session> {
         &self.session

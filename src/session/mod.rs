@@ -43,7 +43,7 @@ use conversation::{Command, Conversation, Saying, Words};
 
 pub use ear::{Ears, Mic};
 pub use event::{As, CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
-pub use guest::Guest;
+pub use guest::{Guest, NoGuest};
 pub use recording::{RECORDING_BYTES, RecordingError};
 pub use registry::{NoSlot, SessionRegistry, Slot};
 pub use speaker::Speaker;

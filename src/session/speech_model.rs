@@ -50,9 +50,9 @@ impl Session {
                 Step::Heard(Some(samples)) => {
                     conversation.hear(&samples);
                     let is_heard = answer.is_some() || self.state() == State::Speaking;
-                    if cut_in.push(&samples, is_heard) {
+                    if let Some(spoken) = cut_in.push(&samples, is_heard) {
                         (answer, next) = (None, None);
-                        conversation.interrupt();
+                        conversation.interrupt(spoken);
                         self.interrupt().await?;
                     }
                 }
@@ -65,7 +65,7 @@ impl Session {
                 // Somebody else has cut it: a button, a command.
                 Step::Room(false) => {
                     (answer, next) = (None, None);
-                    conversation.interrupt();
+                    conversation.interrupt(Duration::ZERO);
                 }
                 Step::Said(Some(event)) => match event {
                     minicpm::Event::Text(text) => next = Some(Spoken::Text(text)),
@@ -99,5 +99,144 @@ async fn room(answer: Option<&mpsc::Sender<Spoken>>) -> bool {
     match answer {
         Some(answer) => answer.reserve().await.is_ok(),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use futures_util::{SinkExt, StreamExt, stream};
+    use poem::listener::{Acceptor, Listener, TcpListener};
+    use poem::web::websocket::{Message, WebSocket};
+    use poem::web::{Data, Json};
+    use poem::{Body, EndpointExt, IntoResponse, Response, Route, Server, get, handler, post};
+    use serde_json::{Value, json};
+    use tokio::sync::broadcast;
+    use tokio::time::{sleep, timeout};
+
+    use super::super::bad_days::shared;
+    use super::super::{Notice, TurnEvent};
+    use super::*;
+    use crate::media::write_wav;
+
+    /// A model server that answers after each ten slices.
+    #[derive(Default)]
+    struct Model {
+        slices: AtomicUsize,
+        stops: AtomicUsize,
+    }
+
+    #[handler]
+    fn stop(Data(model): Data<&Arc<Model>>) -> Json<Value> {
+        model.stops.fetch_add(1, Ordering::Relaxed);
+        Json(json!({}))
+    }
+
+    #[handler]
+    fn begin() -> Json<Value> {
+        Json(json!({}))
+    }
+
+    #[handler]
+    fn upload(socket: WebSocket, Data(model): Data<&Arc<Model>>) -> Response {
+        let model = Arc::clone(model);
+        let serve = |mut socket: poem::web::websocket::WebSocketStream| async move {
+            while let Some(Ok(Message::Text(_))) = socket.next().await {
+                model.slices.fetch_add(1, Ordering::Relaxed);
+                let ack = json!({"choices": {"finish_reason": "done"}}).to_string();
+                if socket.send(Message::Text(ack)).await.is_err() {
+                    break;
+                }
+            }
+        };
+        socket.on_upgrade(serve).into_response()
+    }
+
+    /// Words, and a second of sound for each.
+    #[handler]
+    fn answer(Data(model): Data<&Arc<Model>>) -> Response {
+        let piece = |text: &str| {
+            let audio = BASE64_STANDARD.encode(write_wav(&[900; 16_000]));
+            format!("data: {}\n\n", json!({"choices": [{"text": text, "audio": audio}]}))
+        };
+        let body = ["assistant:\n", "One ", "two ", "three."].map(piece).concat()
+            + "data: {\"choices\":[{\"text\":\"\\n<end>\"}]}\n\n";
+        let model = Arc::clone(model);
+        let heard = model.slices.load(Ordering::Relaxed);
+        let wait = async move {
+            while model.slices.load(Ordering::Relaxed) < heard + 10 {
+                sleep(Duration::from_millis(10)).await;
+            }
+            Ok::<_, std::io::Error>(body)
+        };
+        Body::from_bytes_stream(stream::once(wait)).into_response()
+    }
+
+    async fn server() -> (Arc<Model>, minicpm::Config) {
+        let model = Arc::new(Model::default());
+        let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
+        let port = acceptor.local_addr()[0].as_socket_addr().unwrap().port();
+        let routes = Route::new()
+            .at("/api/v1/stop", post(stop))
+            .at("/api/v1/init_options", post(begin))
+            .at("/api/v1/completions", post(answer))
+            .at("/ws/stream", get(upload))
+            .data(Arc::clone(&model));
+        tokio::spawn(Server::new_with_acceptor(acceptor).run(routes));
+        (model, minicpm::Config { port, ..minicpm::Config::default() })
+    }
+
+    /// The captions until an answer has come to this.
+    async fn captions_until(notices: &mut broadcast::Receiver<Notice>, wanted: TurnEvent) -> Vec<String> {
+        let mut captions = Vec::new();
+        let search = async {
+            loop {
+                match notices.recv().await.unwrap() {
+                    Notice::Event(Event::Caption { text, .. }, _) => captions.push(text),
+                    Notice::Event(Event::Turn { event, .. }, _) if event == wanted => break,
+                    _ => {}
+                }
+            }
+        };
+        timeout(Duration::from_secs(15), search).await.unwrap_or_else(|_| panic!("no turn was {wanted:?}"));
+        captions
+    }
+
+    #[tokio::test]
+    async fn a_models_answers_are_the_sessions_and_who_cuts_them_stops_the_model() {
+        let (model, config) = server().await;
+        let shared = shared(&config);
+        let slot = shared.registry.reserve().unwrap();
+        let session = Session::start(&shared, slot, &shared.catalogue.get("").unwrap()).unwrap();
+        session.viewers.send_replace(1);
+        let mut notices = session.subscribe();
+        let place = shared.speech_models.try_take().unwrap();
+        let conversation = Conversation::start(place, "uid".into(), Duration::from_millis(200), &shared.tracker);
+        let (microphone, heard) = mpsc::channel(100);
+        let talk = tokio::spawn({
+            let session = Arc::clone(&session);
+            async move { session.converse(conversation, heard, Duration::from_millis(500)).await }
+        });
+        microphone.send(vec![1_000; 32_000]).await.unwrap();
+        let captions = captions_until(&mut notices, TurnEvent::Ended).await;
+        assert_eq!(captions, ["One ", "two ", "three."]);
+        microphone.send(vec![1_000; 32_000]).await.unwrap();
+        captions_until(&mut notices, TurnEvent::Started).await;
+        let stops = model.stops.load(Ordering::Relaxed);
+        session.interrupt().await.unwrap();
+        captions_until(&mut notices, TurnEvent::Interrupted).await;
+        // The model goes on where it was stopped: with the next question.
+        microphone.send(vec![1_000; 32_000]).await.unwrap();
+        captions_until(&mut notices, TurnEvent::Ended).await;
+        drop(microphone);
+        talk.await.unwrap().unwrap();
+        session.end("test");
+        shared.tracker.close();
+        timeout(Duration::from_secs(5), shared.tracker.wait()).await.expect("all of it ends");
+        assert!(model.stops.load(Ordering::Relaxed) > stops, "the model is told that nobody listens");
+        assert!(shared.speech_models.try_take().is_some(), "and the next one may have it");
     }
 }

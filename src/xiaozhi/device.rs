@@ -25,8 +25,10 @@ use super::voice::{PACKET_MS, Packet, RATE_HZ, VOICE_QUEUE, Voice};
 use crate::codec::OpusDecoder;
 use crate::media::{AUDIO_PTIME, AudioFrame, SAMPLES_PER_FRAME, TurnId};
 use crate::metrics;
-use crate::session::{Event, Guest, Link, Mic, Session, State, TurnEvent, check_text};
+use crate::session::{Event, Guest, Link, Mic, State, TurnEvent, check_text};
 
+/// In the log.
+const KIND: &str = "xiaozhi";
 /// From the upgrade to the hello: firmware waits as long for ours.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Packets that leave at once when an answer begins; the device plays them while the next ones travel.
@@ -178,15 +180,11 @@ impl Device {
         if hello["audio_params"]["format"].as_str().is_some_and(|format| format != "opus") {
             return Err("audio_params.format: only opus".into());
         }
-        let session = match gateway.devices.find(&caller.device) {
-            Some(session) => session,
-            None => {
-                let slot = shared.registry.reserve().map_err(|error| error.to_string())?;
-                let avatar = shared.catalogue.get("").map_err(|error| error.to_string())?;
-                Session::start(shared, slot, &avatar).map_err(|error| error.to_string())?
-            }
+        let guest = match gateway.devices.find(&caller.device) {
+            Some(session) => session.welcome(shared, KIND).map_err(|error| error.to_string())?,
+            None => Guest::open(shared, "", KIND).map_err(|error| error.to_string())?,
         };
-        let guest = session.welcome(shared, "xiaozhi").map_err(|error| error.to_string())?;
+        let session = Arc::clone(guest.session());
         // Its microphone is open while it says so.
         guest.listen(Mic { on: false, hold: false });
         let (packets_tx, packets) = mpsc::channel(VOICE_QUEUE);

@@ -11,7 +11,7 @@ use super::{Gateway, token};
 
 /// What a device asks when it starts.
 #[handler]
-pub(crate) fn ota_reply(request: &Request, body: Json<Value>, Data(gateway): Data<&Arc<Gateway>>) -> Response {
+pub(crate) fn ota_reply(request: &Request, Json(device_info): Json<Value>, Data(gateway): Data<&Arc<Gateway>>) -> Response {
     let word = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let device = word("device-id");
     if device.is_empty() || device.len() > super::MAX_ID_BYTES {
@@ -26,7 +26,7 @@ pub(crate) fn ota_reply(request: &Request, body: Json<Value>, Data(gateway): Dat
         }
         _ => String::new(),
     };
-    let version = body.0["application"]["version"].as_str().unwrap_or("0.0.0").chars().take(32).collect::<String>();
+    let version = device_info["application"]["version"].as_str().unwrap_or("0.0.0").chars().take(32).collect::<String>();
     Json(json!({
         "server_time": {"timestamp": now.as_millis() as u64, "timezone_offset": gateway.config.timezone_offset},
         // Its own version: there is nothing newer here.

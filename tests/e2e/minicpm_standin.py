@@ -236,7 +236,7 @@ async def completions(request):
         model.fault("completions: no service")
     body = await request.json()
     assert body["stream"] is True and body["messages"][0]["role"] == "user"
-    model.log("completions", uid=uid)
+    model.log("completions", uid=uid, slices_before=len(model.pcm))
     if model.mode["busy"]:
         model.mode["busy"] -= 1
         return web.json_response({"detail": "busy"}, status=503)

@@ -209,7 +209,7 @@ impl Line {
                 Control::Stop => self.finish(),
                 Control::Sound(frames) => {
                     self.recording_ends = Some(Instant::now() + RECORDING_ENDS);
-                    frames.into_iter().for_each(|frame| self.link.hear(frame));
+                    frames.iter().for_each(|frame| self.link.hear(frame));
                 }
                 Control::Other => debug!("a message that means nothing to us"),
             },
