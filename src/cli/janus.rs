@@ -9,11 +9,12 @@ use crate::{llm, tts};
 /// The voice of seed 000, where its catalogue is there.
 const DEFAULT_CATEGORY: &str = "御姐配音暧昧";
 
+#[expect(clippy::struct_excessive_bools, reason = "seed 000 has that many switches")]
 #[derive(Args)]
 pub(super) struct Janus {
     #[command(flatten)]
     serve: Serve,
-    /// Janus' WebSocket [default: janus.url, JANUS_URL, or ws://127.0.0.1:8188]
+    /// Janus' WebSocket [default: the configuration's, or `JANUS_URL`]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Number of the audiobridge room [default: 1234]
@@ -25,16 +26,16 @@ pub(super) struct Janus {
     /// What the others in the room see [default: Agent]
     #[arg(long, value_name = "NAME")]
     display: Option<String>,
-    /// Have a MiniCPM server hear and answer (audio_proxy.minicpm)
+    /// Have a `MiniCPM` server hear and answer
     #[arg(long)]
     use_minicpm: bool,
     /// Answer in text only: nothing is spoken
     #[arg(long)]
     skip_tts: bool,
-    /// Speak with F5-TTS (tts.f5)
+    /// Speak with F5-TTS
     #[arg(long)]
     use_f5tts: bool,
-    /// Ask the second chat of the local services (llm.services)
+    /// Ask the second chat of the local services
     #[arg(long)]
     use_uncensored: bool,
     /// The recording to imitate, by its name in tts.catalogue [default: 御姐配音暧昧, if it is there]

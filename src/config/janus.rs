@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Secret;
 
 /// `janus:`
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
 pub struct Janus {
@@ -62,7 +63,7 @@ pub struct Janus {
     /// Does not listen while the avatar speaks: for rooms with loudspeakers that somebody's microphone hears.
     #[garde(skip)]
     pub half_duplex: bool,
-    /// Has a MiniCPM server (`audio_proxy.minicpm`) hear and answer, in place of ears, model and voice.
+    /// Has a `MiniCPM` server (`audio_proxy.minicpm`) hear and answer, in place of ears, model and voice.
     #[garde(skip)]
     pub minicpm: bool,
     /// Comes back after somebody has removed us.

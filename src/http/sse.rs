@@ -86,11 +86,13 @@ impl Listener {
     }
 }
 
+/// What is heard: its words, if it has any.
+struct Sentence(Option<String>);
+
 /// Which sentence is heard. Pure.
 #[derive(Default)]
 struct Sentences {
-    /// What is heard: a sentence's words, or nothing that has words.
-    heard: Option<Option<String>>,
+    heard: Option<Sentence>,
     /// When an answer that has begun is taken for one without words.
     wordless_at: Option<Instant>,
 }
@@ -116,13 +118,13 @@ impl Sentences {
     fn start(&mut self, text: Option<String>) -> Vec<Value> {
         let mut told = self.end();
         told.push(line("start", text.as_deref()));
-        self.heard = Some(text);
+        self.heard = Some(Sentence(text));
         told
     }
 
     fn end(&mut self) -> Vec<Value> {
         self.wordless_at = None;
-        self.heard.take().map(|text| line("end", text.as_deref())).into_iter().collect()
+        self.heard.take().map(|Sentence(text)| line("end", text.as_deref())).into_iter().collect()
     }
 }
 
@@ -153,7 +155,7 @@ mod tests {
     }
 
     fn caption(text: &str, resumed: bool) -> Event {
-        Event::Caption { turn: 1, text: text.into(), words: vec![], resumed }
+        Event::Caption { turn: 1, text: text.into(), words: vec![], resumed, written: String::new() }
     }
 
     #[tokio::test]

@@ -198,7 +198,7 @@ impl Client {
 
     /// A session, a handle, the room, and media. What was begun is undone if it cannot be ended.
     async fn enter(&mut self, line: &Signalling, customs: Customs) -> Result<Presence, Failure> {
-        let session = made(line.ask(Place::default(), Request::Create).await?, "create")?;
+        let session = made(&line.ask(Place::default(), Request::Create).await?, "create")?;
         let alive = line.keep_alive(session, customs.keepalive);
         let entered = self.enter_room(line, session).await;
         drop(alive);
@@ -212,7 +212,7 @@ impl Client {
     }
 
     async fn enter_room(&mut self, line: &Signalling, session: u64) -> Result<Presence, Failure> {
-        let handle = made(line.ask(Place::session(session), Request::Attach).await?, "attach")?;
+        let handle = made(&line.ask(Place::session(session), Request::Attach).await?, "attach")?;
         let place = Place::handle(session, handle);
         let room = self.join(line, place).await?;
         if self.seat.as_ref().is_none_or(Seat::is_over) {
@@ -416,6 +416,6 @@ async fn claim(line: &Signalling, presence: Presence) -> Option<Presence> {
     }
 }
 
-fn made(reply: Reply, what: &'static str) -> Result<u64, signalling::Error> {
+fn made(reply: &Reply, what: &'static str) -> Result<u64, signalling::Error> {
     reply.id().ok_or(signalling::Error::Garbled(what))
 }

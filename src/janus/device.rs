@@ -111,7 +111,7 @@ async fn talk(
                 None | Some(Event::Bye { .. }) => return,
                 Some(event) => line.tell(event),
             },
-            Some(frame) = answer.recv() => line.say(frame),
+            Some(frame) = answer.recv() => line.say(frame.as_ref()),
             pcm = heard.recv() => {
                 let Some(pcm) = pcm else { return };
                 latest = Instant::now();
@@ -151,7 +151,7 @@ struct Line {
 
 impl Line {
     /// The next frame of an answer; `None` where there is none.
-    fn say(&mut self, frame: Option<AudioFrame>) {
+    fn say(&mut self, frame: Option<&AudioFrame>) {
         let samples = match (frame, self.down.take()) {
             (None, None) => return,
             (None, Some(down)) => down.finish(),
@@ -239,7 +239,7 @@ mod tests {
         for (rate_hz, bytes) in [(16_000, 50 * 640), (8_000, 50 * 320)] {
             let (mut line, mut sent) = line(rate_hz);
             for _ in 0..50 {
-                line.say(Some(AudioFrame([5_000; SAMPLES_PER_FRAME])));
+                line.say(Some(&AudioFrame([5_000; SAMPLES_PER_FRAME])));
                 tokio::time::advance(AUDIO_PTIME).await;
             }
             line.say(None);

@@ -231,10 +231,13 @@ impl Line {
                 }
             }
             // It does not say which request it could not read: the oldest has waited longest.
-            Incoming::Fault(refusal) => match self.waiting.pop_first() {
-                Some((_, (request, waiting))) => drop(waiting.send(Err(Error::Refused(request.name(), refusal)))),
-                None => warn!(%refusal, "the janus server complains"),
-            },
+            Incoming::Fault(refusal) => {
+                if let Some((_, (request, waiting))) = self.waiting.pop_first() {
+                    let _ = waiting.send(Err(Error::Refused(request.name(), refusal)));
+                } else {
+                    warn!(%refusal, "the janus server complains");
+                }
+            }
             Incoming::Unknown => debug!("the janus server tells something unknown"),
             Incoming::Garbled => {
                 metrics::janus_error("garbled".into());
@@ -310,7 +313,8 @@ mod tests {
         let held = std::sync::Mutex::new(Vec::new());
         let url = server(move |message| {
             let mut held = held.lock().unwrap();
-            held.push(json!({"janus": "success", "transaction": message["transaction"], "data": {"id": held.len()}}));
+            let id = held.len();
+            held.push(json!({"janus": "success", "transaction": message["transaction"], "data": {"id": id}}));
             if held.len() == 3 { held.drain(..).rev().collect() } else { vec![] }
         })
         .await;

@@ -124,12 +124,11 @@ pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> R
     };
     if apologises {
         metrics::fallback_spoken();
-        let line = match mute {
-            Some(mute) => mute.speak(apology.text.to_owned()),
-            None => {
-                let speech = Ok(apology.speech());
-                stream::once(async { speech }).boxed()
-            }
+        let line = if let Some(mute) = mute {
+            mute.speak(apology.text.to_owned())
+        } else {
+            let speech = Ok(apology.speech());
+            stream::once(async { speech }).boxed()
         };
         // Where the voice failed, the answer itself has been written.
         let written = if let Err(TurnError::Chat(_)) = said { apology.text } else { "" };

@@ -157,6 +157,6 @@ mod tests {
             assert!(matches!(recorder.message(other), Control::Other), "{other}");
         }
         assert!(heard(&mut recorder, json!({"data": [1, 2, 3], "sampleRate": 4_000_000_000_u32})).is_empty());
-        assert!(heard(&mut recorder, json!({"data": [255; 40], "format": "opus"})).is_empty());
+        assert!(heard(&mut recorder, json!({"data": vec![255; 40], "format": "opus"})).is_empty());
     }
 }
