@@ -262,6 +262,7 @@ mod tests {
         let url = format!("ws://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
+            #[expect(clippy::result_large_err, reason = "the library's own type")]
             let names_it = |request: &Upgrade, mut response: Response| {
                 let name = request.headers()["sec-websocket-protocol"].clone();
                 response.headers_mut().insert("sec-websocket-protocol", name);
