@@ -63,7 +63,7 @@ impl Floor {
     }
 
     /// The next frame of a microphone that does not come by RTP: it is heard before any that does.
-    pub(super) fn hear(&self, frame: AudioFrame) {
+    pub(super) fn hear(&self, frame: &AudioFrame) {
         self.take(Voice::Frames, Instant::now());
         self.pass(frame);
     }
@@ -80,8 +80,8 @@ impl Floor {
     }
 
     /// To the ears. False if they are gone.
-    fn pass(&self, frame: AudioFrame) -> bool {
-        match self.ears.try_send(frame) {
+    fn pass(&self, frame: &AudioFrame) -> bool {
+        match self.ears.try_send(*frame) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 metrics::frame_dropped("microphone", "slow_ears");
@@ -131,7 +131,7 @@ pub(super) async fn read(track: Arc<dyn TrackRemote>, floor: Arc<Floor>, arrived
             }
         };
         for frame in frames {
-            if !floor.pass(frame) {
+            if !floor.pass(&frame) {
                 return;
             }
         }

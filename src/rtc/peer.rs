@@ -238,7 +238,7 @@ impl Peer {
     }
 
     /// The next 20 ms of a microphone that does not come by RTP.
-    pub fn hear(&self, frame: AudioFrame) {
+    pub fn hear(&self, frame: &AudioFrame) {
         self.floor.hear(frame);
     }
 

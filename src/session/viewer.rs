@@ -74,7 +74,7 @@ impl Link {
     }
 
     /// The next 20 ms of a microphone that does not come by RTP. Dropped and counted if the ears are behind.
-    pub fn hear(&self, frame: AudioFrame) {
+    pub fn hear(&self, frame: &AudioFrame) {
         self.peer.hear(frame);
     }
 

@@ -5,12 +5,13 @@
 // Longer: XIAOZHI_SILENCE_S=60 node --test tests/e2e/xiaozhi-signalling-media.test.mjs
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import dgram from 'node:dgram';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
+import { promisify } from 'node:util';
 import { Ears } from './seed002/ears.mjs';
 import {
   Server, binary, freePort, heard, hearingBrowser, inbound, likeness, listen, root, sleep, until, wav, writeWav,
@@ -230,6 +231,23 @@ test('a voice alone needs no data channel, and who asks for pictures sees the av
   await page.evaluate(() => visit({ video: true }));
   await until('pictures', async () => (await inbound(page)).video?.framesDecoded > 10);
   assert.equal((await inbound(page)).video.frameWidth, 512);
+});
+
+// checks 2, 8 and 9
+test('aiortc, which shares no code with us or with Chromium, is understood and hears the answer', async () => {
+  Object.assign(ears, { heard: [], faults: [], delayMs: 0 });
+  const file = path.join(folder, 'aiortc.wav');
+  writeWav(file, [...silence(1), ...question, ...silence(14)]);
+  const python = path.join(root, 'target/python-peer/bin/python');
+  const peer = path.join(root, 'tests/e2e/seed002/peer.py');
+  const { stdout } = await promisify(execFile)(python, [peer, `${server.url.replace('http', 'ws')}/ws/signaling`, file], { timeout: 60_000 });
+  const seen = JSON.parse(stdout);
+  assert.equal(seen.first.client_id, 'aiortc-1');
+  assert.equal(seen.state, 'connected');
+  console.log(`aiortc: correlation ${alike(ears.heard[0].samples)}`);
+  assert.ok(Math.abs(seen.packets_per_second - 50) < 1.5, `${seen.packets_per_second} packets a second`);
+  assert.ok(seen.loudest > 0.05 && seen.quietest < 0.001, 'there is voice, and silence around it');
+  assert.equal(seen.types.at(-1), 'closed');
 });
 
 /** coturn on an address of this machine that a browser gathers. */

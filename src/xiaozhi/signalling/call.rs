@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, warn};
@@ -62,7 +62,7 @@ impl Call {
         hub: &Arc<Signalling>,
         caller: &Caller,
         offer: Offer,
-        device: String,
+        device: Option<String>,
         kept: Option<Arc<Session>>,
         outbox: mpsc::Sender<Value>,
     ) -> Result<(Self, String), NoCall> {
@@ -73,7 +73,7 @@ impl Call {
         let _negotiating = hub.negotiating.acquire().await.map_err(|_| NoCall::Busy)?;
         let shared = &hub.gateway.shared;
         // A session is not for everybody who knows the name of a device.
-        let device = Some(device).filter(|device| hub.gateway.admits(device, &caller.client_id, &caller.token));
+        let device = device.filter(|device| hub.gateway.admits(device, &caller.client_id, &caller.token));
         let lives = |session: &Arc<Session>| shared.registry.get(session.id()).is_some();
         let found = device.as_deref().and_then(|device| hub.gateway.devices.find(device));
         let (session, own) = match found.filter(lives) {
@@ -209,7 +209,7 @@ impl Line {
                 Control::Stop => self.finish(),
                 Control::Sound(frames) => {
                     self.recording_ends = Some(Instant::now() + RECORDING_ENDS);
-                    frames.into_iter().for_each(|frame| self.link.hear(frame));
+                    frames.iter().for_each(|frame| self.link.hear(frame));
                 }
                 Control::Other => debug!("a message that means nothing to us"),
             },
@@ -229,8 +229,10 @@ impl Line {
 
     async fn notice(&mut self, event: &Event) {
         let mut messages = self.messages.event(event);
-        if let Event::Error { msg, .. } = event {
-            messages.push(message::error(msg));
+        match event {
+            Event::Error { msg, .. } => messages.push(message::error(msg)),
+            Event::Bye { .. } => messages.push(json!({"type": "closed"})),
+            _ => {}
         }
         // Where the device's main socket lives, it is told there.
         let session = self.session.id();

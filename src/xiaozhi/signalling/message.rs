@@ -14,8 +14,10 @@ pub(super) enum Incoming {
     },
     /// It answers an offer, which we never make.
     Answer,
-    /// Where it can be reached; `None`: that was all.
-    Candidate(Option<String>),
+    /// Where it can be reached.
+    Candidate(String),
+    /// That was all.
+    LastCandidate,
     /// It wants the connection to end.
     Close,
     /// Are you there?
@@ -64,7 +66,7 @@ pub(super) fn parse(text: &str) -> Result<Incoming, Unusable> {
                 [&message["timestamp"], &payload["timestamp"]].into_iter().find(|t| t.is_number() || t.is_string());
             Ok(Incoming::Ping { timestamp: timestamp.cloned() })
         }
-        _ if kind.contains("candidate") => candidate(payload, DEPTH).map(Incoming::Candidate).ok_or(Unusable::NoCandidate),
+        _ if kind.contains("candidate") => candidate(payload, DEPTH).ok_or(Unusable::NoCandidate),
         _ => Err(Unusable::Type(kind.chars().take(TYPE_CHARS).collect())),
     }
 }
@@ -86,13 +88,13 @@ fn sdp(value: &Value, depth: usize) -> Option<String> {
 }
 
 /// `{candidate}`, `{candidate: {candidate}}`, the same as JSON text, or the line itself; nothing is the end. `None`: no candidate.
-fn candidate(value: &Value, depth: usize) -> Option<Option<String>> {
+fn candidate(value: &Value, depth: usize) -> Option<Incoming> {
     match value {
-        Value::Null => Some(None),
+        Value::Null => Some(Incoming::LastCandidate),
         Value::String(text) => match text.trim() {
-            "" | "null" | "end-of-candidates" | "a=end-of-candidates" => Some(None),
+            "" | "null" | "end-of-candidates" | "a=end-of-candidates" => Some(Incoming::LastCandidate),
             text if text.starts_with(['{', '"']) => candidate(&inner(text, depth)?, depth - 1),
-            text => Some(Some(text.strip_prefix("a=").unwrap_or(text).to_owned())),
+            text => Some(Incoming::Candidate(text.strip_prefix("a=").unwrap_or(text).to_owned())),
         },
         Value::Object(object) if depth > 0 => candidate(object.get("candidate")?, depth - 1),
         _ => None,
@@ -109,7 +111,7 @@ pub(super) fn answer(client_id: &str, sdp: &str) -> Value {
 }
 
 /// What the client is told of a failure.
-pub(super) fn error(message: impl ToString) -> Value {
+pub(super) fn error(message: &(impl ToString + ?Sized)) -> Value {
     json!({"type": "error", "message": message.to_string()})
 }
 
@@ -165,16 +167,16 @@ mod tests {
         for kind in ["ice_candidate", "ice-candidate", "candidate", "ICE_Candidate"] {
             for payload in &payloads {
                 let text = json!({"type": kind, "payload": payload}).to_string();
-                assert_eq!(parse(&text), Ok(Incoming::Candidate(Some(LINE.into()))), "{text}");
+                assert_eq!(parse(&text), Ok(Incoming::Candidate(LINE.into())), "{text}");
             }
             for nothing in [json!(null), json!(""), json!({"candidate": ""}), json!({"candidate": null})] {
-                assert_eq!(parse(&json!({"type": kind, "payload": nothing}).to_string()), Ok(Incoming::Candidate(None)));
+                assert_eq!(parse(&json!({"type": kind, "payload": nothing}).to_string()), Ok(Incoming::LastCandidate));
             }
         }
         let flat = json!({"type": "candidate", "candidate": LINE, "sdpMid": "0"}).to_string();
-        assert_eq!(parse(&flat), Ok(Incoming::Candidate(Some(LINE.into()))));
+        assert_eq!(parse(&flat), Ok(Incoming::Candidate(LINE.into())));
         let bare = json!({"type": "candidate", "payload": &LINE["candidate:".len()..]}).to_string();
-        assert!(matches!(parse(&bare), Ok(Incoming::Candidate(Some(line))) if line.starts_with("1 1 UDP")));
+        assert!(matches!(parse(&bare), Ok(Incoming::Candidate(line)) if line.starts_with("1 1 UDP")));
     }
 
     #[test]

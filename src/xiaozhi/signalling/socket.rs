@@ -27,7 +27,7 @@ const OUTBOX_QUEUE: usize = 64;
 const EARLY_CANDIDATES: usize = 64;
 /// We ask whether it is there, and how long nothing may come (L9).
 const PING: Duration = Duration::from_secs(20);
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// A client that takes nothing for this long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,7 +37,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// An offer that can be answered.
 struct Asked {
     offer: Offer,
-    device: String,
+    /// Whose it is said to be.
+    device: Option<String>,
 }
 
 /// What is left to do on a socket.
@@ -182,8 +183,8 @@ impl Socket {
                 self.send(&json!({"type": "pong", "timestamp": timestamp})).await?;
             }
             Ok(Incoming::Offer { sdp, device }) => self.offer(&sdp, device).await?,
-            Ok(Incoming::Candidate(Some(candidate))) => self.candidate(candidate).await,
-            Ok(Incoming::Candidate(None)) => {}
+            Ok(Incoming::Candidate(candidate)) => self.candidate(candidate).await,
+            Ok(Incoming::LastCandidate) => {}
             Ok(Incoming::Close) => {
                 self.hang_up();
                 self.send(&json!({"type": "closed"})).await?;
@@ -194,7 +195,7 @@ impl Socket {
             }
             Err(unusable) => {
                 self.manners.bad();
-                self.send(&message::error(unusable)).await?;
+                self.send(&message::error(&unusable)).await?;
             }
         }
         Some(self.verdict())
@@ -209,12 +210,11 @@ impl Socket {
         match offer {
             Err(error) => {
                 self.manners.bad();
-                self.send(&message::error(error)).await
+                self.send(&message::error(&error)).await
             }
             Ok(offer) => {
                 self.hang_up();
-                let named = self.caller.device.clone().or(device);
-                let asked = Asked { offer, device: named.unwrap_or_else(|| self.caller.client_id.clone()) };
+                let asked = Asked { offer, device: self.caller.device.clone().or(device) };
                 if self.answering.is_some() {
                     self.waiting = Some(asked);
                 } else {
@@ -238,7 +238,7 @@ impl Socket {
             Ok(answered) => answered,
             Err(error) => {
                 self.early.clear();
-                self.send(&message::error(error)).await?;
+                self.send(&message::error(&error)).await?;
                 if let Some(asked) = self.waiting.take() {
                     self.begin(asked);
                 }
