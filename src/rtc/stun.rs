@@ -137,7 +137,7 @@ mod tests {
             0xbe, 0xd2, 0xb9, 0xd9,
         ];
         let v6 = [&head[..], &v6].concat();
-        assert_eq!(mapped(&v6).unwrap().1, "[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().unwrap());
+        assert_eq!(mapped(&v6), Some((transaction, "[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().unwrap())));
         assert_eq!(mapped(&v4[..v4.len() - 1]), None);
         assert_eq!(mapped(&request(&transaction)), None);
     }

@@ -103,7 +103,7 @@ impl Room {
         let notices = session.subscribe();
         let (microphone, frames) = mpsc::channel(1_000);
         let mic = watch::Sender::default();
-        shared.tracker.spawn(Ear::new(Arc::clone(&session), ears).listen(frames, mic.subscribe()));
+        shared.tracker.spawn(Ear::new(Arc::clone(&session), ears).listen(frames, mic.subscribe(), Arc::default()));
         let tracker = shared.tracker.clone();
         Self { session, notices, microphone, sentence, at_work, mic, tracker }
     }
