@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use visavis::rtc::{Offer, Peer, Settings, UdpMux};
+use visavis::rtc::{Limits, Offer, Peer, Settings, UdpMux};
 use visavis::session::{Request, check_text};
 use visavis::track::Bitrate;
 
@@ -100,7 +100,8 @@ async fn no_damaged_offer_panics_or_hangs_the_way_to_its_answer() {
         // Negotiation is slow beside parsing: one usable mutant in ten goes all the way.
         if usable % 10 == 0 {
             let (events, _heard) = mpsc::channel(8);
-            let answer = timeout(PATIENCE, Peer::answer(&settings, offer, None, events, mpsc::channel(1).0)).await;
+            let answer =
+                timeout(PATIENCE, Peer::answer(&settings, offer, None, Limits::default(), events, mpsc::channel(1).0)).await;
             let answer = answer.unwrap_or_else(|_| panic!("seed {seed}: this offer hangs:\n{mutant}"));
             answered += usize::from(answer.is_ok_and(|(_, sdp)| sdp.starts_with("v=0")));
         }

@@ -17,7 +17,7 @@ use super::backend::Said;
 use crate::codec::VideoCodec;
 use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, AudioFrame, SAMPLES_PER_FRAME, TurnId};
 use crate::metrics;
-use crate::session::{Event, Guest, Session, Shared, TurnEvent};
+use crate::session::{Event, Guest, NoGuest, Shared, TurnEvent};
 use crate::track::{Encoded, MediaSink};
 
 /// Samples of a client that may wait for the ear, 5 s (L10). Full: the oldest are dropped and counted.
@@ -45,11 +45,11 @@ impl Own {
             let msg = "nobody listens: the server has no ears (asr.provider is off)";
             return Err(Said::Over(msg.into(), CloseCode::Error));
         }
-        let broken = |error: &dyn std::fmt::Display| Said::Over(error.to_string(), CloseCode::Error);
-        let slot = shared.registry.reserve().map_err(|error| Said::Over(error.to_string(), CloseCode::Again))?;
-        let avatar = shared.catalogue.get("").map_err(|error| broken(&error))?;
-        let session = Session::start(shared, slot, &avatar).map_err(|_| broken(&"the session could not be started"))?;
-        let guest = session.welcome(shared, "audio_proxy").map_err(|error| broken(&error))?;
+        let guest = Guest::open(shared, "", "audio_proxy").map_err(|error| {
+            // Somebody else may leave; what is broken stays so.
+            let code = if let NoGuest::Slot(_) = error { CloseCode::Again } else { CloseCode::Error };
+            Said::Over(error.to_string(), code)
+        })?;
         let (sender, said) = mpsc::channel(SAID_QUEUE);
         guest.receive(Arc::new(Sink { said: sender.clone(), piece: Mutex::default() }));
         let leave = CancellationToken::new();

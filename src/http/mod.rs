@@ -10,6 +10,7 @@ mod livetalking;
 mod ops;
 mod page;
 mod signalling;
+mod sse;
 mod v1;
 mod whep;
 
@@ -44,6 +45,8 @@ pub struct App {
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
+    /// Places for event streams.
+    streams: Arc<Semaphore>,
     /// xiaozhi's devices, if they are wanted.
     xiaozhi: Option<Arc<xiaozhi::Gateway>>,
     /// Seed 002's, if it is wanted.
@@ -71,6 +74,7 @@ impl App {
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
+            streams: sse::places(),
             xiaozhi,
             signalling,
         })
@@ -99,6 +103,7 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/interrupt_talk", Arc::clone(&api))
         .at("/is_speaking", api)
         .at("/openapi.json", spec)
+        .at("/sse", get(sse::sse))
         .at("/whep", post(whep::watch))
         .at("/whep/:session/:viewer", patch(whep::trickle).delete(whep::leave))
         .at("/healthz", get(ops::healthz))

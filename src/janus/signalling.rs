@@ -310,7 +310,8 @@ mod tests {
         let held = std::sync::Mutex::new(Vec::new());
         let url = server(move |message| {
             let mut held = held.lock().unwrap();
-            held.push(json!({"janus": "success", "transaction": message["transaction"], "data": {"id": held.len()}}));
+            let id = held.len();
+            held.push(json!({"janus": "success", "transaction": message["transaction"], "data": {"id": id}}));
             if held.len() == 3 { held.drain(..).rev().collect() } else { vec![] }
         })
         .await;
