@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn caption(text: &str, resumed: bool) -> Event {
-        Event::Caption { turn: 1, text: text.into(), words: vec![], resumed }
+        Event::Caption { turn: 1, text: text.into(), words: vec![], resumed, written: String::new() }
     }
 
     #[tokio::test]
