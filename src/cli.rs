@@ -1,5 +1,7 @@
 //! The command line. `serve` is what runs when nothing is said.
 
+mod janus;
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use futures_util::StreamExt;
+use garde::Validate;
 
 use crate::config::{Config, LLM_CONFIG};
 use crate::media::{AUDIO_RATE_HZ, write_wav};
@@ -43,6 +46,8 @@ struct Cli {
 enum Command {
     /// Run the server (what happens without a command)
     Serve(Serve),
+    /// Run it and take part in a Janus audiobridge room
+    Janus(janus::Janus),
     /// Make an MP4 of an avatar saying a text, faster than real time
     Render(Render),
     /// Make a WAV of the voice saying a text
@@ -73,6 +78,14 @@ struct Serve {
     /// Conversations at once [default: 8]
     #[arg(long, value_name = "N")]
     max_sessions: Option<usize>,
+}
+
+impl Serve {
+    /// Lays the flags over `config`.
+    fn lay_over(&self, config: &mut Config) {
+        config.server.listen = self.listen.unwrap_or(config.server.listen);
+        config.server.max_sessions = self.max_sessions.unwrap_or(config.server.max_sessions);
+    }
 }
 
 #[derive(Args)]
@@ -148,11 +161,16 @@ pub fn run() -> u8 {
         }
     };
     let command = cli.command.unwrap_or(Command::Serve(Serve::default()));
-    if let Command::Serve(flags) = &command {
-        config.server.listen = flags.listen.unwrap_or(config.server.listen);
-        config.server.max_sessions = flags.max_sessions.unwrap_or(config.server.max_sessions);
+    match &command {
+        Command::Serve(flags) => flags.lay_over(&mut config),
+        Command::Janus(flags) => flags.lay_over(&mut config),
+        _ => {}
     }
-    let speaks = matches!(command, Command::Serve(_) | Command::Render(_) | Command::Say(_));
+    if let Err(report) = config.validate() {
+        complain(&format!("configuration: {}", report.to_string().trim_end()));
+        return EXIT_CONFIG;
+    }
+    let speaks = matches!(command, Command::Serve(_) | Command::Janus(_) | Command::Render(_) | Command::Say(_));
     if let Some(error) = speaks.then(|| tts::check(&config.tts).err()).flatten() {
         complain(&format!("configuration: {error}"));
         return EXIT_CONFIG;
@@ -168,7 +186,7 @@ pub fn run() -> u8 {
 
 fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
     match command {
-        Command::Serve(_) => runtime()?.block_on(serve(config))?,
+        Command::Serve(_) | Command::Janus(_) => runtime()?.block_on(serve(config))?,
         Command::Render(render) => runtime()?.block_on(film(render, &config))?,
         Command::Say(say) => runtime()?.block_on(wav(say, &config))?,
         Command::Avatar(Avatar::List) => list_avatars(&config)?,

@@ -90,6 +90,11 @@ pub fn janus_slow_link(direction: &'static str) {
     counter!("visavis_janus_slow_links_total", "direction" => direction).increment(1);
 }
 
+/// The relay is away.
+pub fn relay_reconnect() {
+    counter!("visavis_relay_reconnects_total").increment(1);
+}
+
 /// A session got its slot.
 pub fn session_created() {
     counter!("visavis_sessions_created_total").increment(1);

@@ -204,6 +204,9 @@ impl Rooms {
         if config.janus.enabled {
             rooms.tasks.spawn(janus::run(Arc::clone(shared), config.janus.clone(), rooms.stop.clone()));
         }
+        if config.relay.enabled {
+            rooms.tasks.spawn(janus::run_relay(Arc::clone(shared), config.relay.clone(), rooms.stop.clone()));
+        }
         rooms
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Secret;
 
 /// `janus:`
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
 pub struct Janus {
@@ -17,7 +18,7 @@ pub struct Janus {
     /// Where the server's WebSocket is. `JANUS_URL` of the environment, where the file leaves it as it is.
     #[garde(custom(websocket))]
     pub url: String,
-    /// The server's `api_secret`; empty: `JANUS_API_SECRET` of the environment, else what Janus' own files suggest.
+    /// The server's `api_secret`; empty: none is sent. `JANUS_API_SECRET` of the environment, where the file leaves it as it is.
     #[garde(skip)]
     pub secret: Secret,
     /// Which room of its audiobridge.
@@ -62,6 +63,9 @@ pub struct Janus {
     /// Does not listen while the avatar speaks: for rooms with loudspeakers that somebody's microphone hears.
     #[garde(skip)]
     pub half_duplex: bool,
+    /// Has a `MiniCPM` server (`audio_proxy.minicpm`) hear and answer, in place of ears, model and voice.
+    #[garde(skip)]
+    pub minicpm: bool,
     /// Comes back after somebody has removed us.
     #[garde(skip)]
     pub rejoin: bool,
@@ -82,7 +86,7 @@ impl Default for Janus {
         Self {
             enabled: false,
             url: DEFAULT_URL.into(),
-            secret: Secret::default(),
+            secret: DEFAULT_SECRET.into(),
             room: 1234,
             pin: Secret::default(),
             room_secret: Secret::default(),
@@ -97,6 +101,7 @@ impl Default for Janus {
             prebuffer: None,
             volume: None,
             half_duplex: false,
+            minicpm: false,
             rejoin: true,
             avatar: String::new(),
         }
@@ -113,8 +118,10 @@ impl Janus {
         {
             url.clone_into(&mut self.url);
         }
-        if self.secret.reveal().is_none() {
-            self.secret = named("JANUS_API_SECRET").unwrap_or(DEFAULT_SECRET).into();
+        if self.secret.reveal() == Some(DEFAULT_SECRET)
+            && let Some(secret) = named("JANUS_API_SECRET")
+        {
+            self.secret = secret.into();
         }
         self
     }
@@ -207,8 +214,8 @@ mod tests {
         let own = Janus { url: "ws://file:1".into(), secret: "file".into(), ..Janus::default() };
         let janus = own.with_environment(&environment);
         assert_eq!((janus.url.as_str(), janus.secret.reveal()), ("ws://file:1", Some("file")));
-        let janus = Janus::default().with_environment(&BTreeMap::new());
-        assert_eq!(janus.secret.reveal(), Some("janusrocks"));
+        let none = Janus { secret: Secret::default(), ..Janus::default() };
+        assert_eq!(none.with_environment(&environment).secret.reveal(), None, "a server without a secret");
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub(super) struct Failure {
 /// Routes of `LiveTalking`, whose clients read `{"code":-1,"msg"}` and not the status.
 const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking"];
 
+/// A proxy that does not pass on the wish for a WebSocket is the usual reason for its lack.
+const UPGRADE_REQUIRED: &str = "this is a WebSocket. If you asked for one, a proxy has not passed that on; for nginx add: \
+     proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";";
+
 impl Failure {
     pub(super) fn new(status: StatusCode, code: &'static str, msg: impl Into<String>) -> Self {
         Self { status, code, msg: msg.into(), retry_after: None }
@@ -44,6 +48,9 @@ impl Failure {
     pub(super) fn from_poem(error: &poem::Error) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return failure.clone();
+        }
+        if let Some(poem::error::WebSocketError::InvalidProtocol) = error.downcast_ref() {
+            return Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", UPGRADE_REQUIRED);
         }
         let status = error.status();
         let code = match status {
@@ -75,6 +82,9 @@ impl Failure {
             _ => (status, json!({"code": code, "msg": msg, "request_id": request_id})),
         };
         let mut response = poem::web::Json(body).with_status(status).into_response();
+        if status == StatusCode::UPGRADE_REQUIRED {
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
         if let Some(after) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }

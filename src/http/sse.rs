@@ -45,7 +45,8 @@ pub(super) async fn sse(request: &Request, app: Data<&Arc<App>>) -> poem::Result
     })?;
     // The session itself is not held: its end is the stream's.
     let listener = Listener { notices: session.subscribe(), sentences: Sentences::default(), _place: place };
-    let lines = stream::unfold(listener, async |mut listener| Some((Ok::<_, std::io::Error>(listener.next().await?), listener)));
+    let lines =
+        stream::unfold(listener, async |mut listener| Some((Ok::<_, std::io::Error>(listener.next().await?), listener)));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
     let mut response = Body::from_bytes_stream(lines).into_response();
     for (name, value) in headers {
@@ -85,11 +86,13 @@ impl Listener {
     }
 }
 
+/// What is heard: its words, if it has any.
+struct Sentence(Option<String>);
+
 /// Which sentence is heard. Pure.
 #[derive(Default)]
 struct Sentences {
-    /// What is heard: a sentence's words, or nothing that has words.
-    heard: Option<Option<String>>,
+    heard: Option<Sentence>,
     /// When an answer that has begun is taken for one without words.
     wordless_at: Option<Instant>,
 }
@@ -115,13 +118,13 @@ impl Sentences {
     fn start(&mut self, text: Option<String>) -> Vec<Value> {
         let mut told = self.end();
         told.push(line("start", text.as_deref()));
-        self.heard = Some(text);
+        self.heard = Some(Sentence(text));
         told
     }
 
     fn end(&mut self) -> Vec<Value> {
         self.wordless_at = None;
-        self.heard.take().map(|text| line("end", text.as_deref())).into_iter().collect()
+        self.heard.take().map(|Sentence(text)| line("end", text.as_deref())).into_iter().collect()
     }
 }
 

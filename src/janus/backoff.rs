@@ -7,7 +7,7 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The longest while the server is away: it is back in the room this long after the server is back.
 const LONGEST: Duration = Duration::from_secs(8);
 /// The longest where a person has to change something first: a secret, a pin, a room.
-const PATIENT: Duration = Duration::from_secs(60);
+const PATIENT: Duration = Duration::from_mins(1);
 
 /// Waits that double and differ, so that many clients do not come back at once.
 #[derive(Debug, Default)]

@@ -16,12 +16,12 @@ use super::backoff::Backoff;
 use super::figures::Figures;
 use super::protocol::{Event, Place, Reply, Request};
 use super::room::{self, Change, Room};
-use super::seat::{self, Seat};
+use super::seat::Seat;
 use super::signalling::{self, Signalling};
 use crate::config::Janus;
 use crate::metrics;
 use crate::rtc::{self, Call};
-use crate::session::Shared;
+use crate::session::{NoGuest, Shared};
 
 /// Events of a call: it has two.
 const CALL_EVENTS: usize = 4;
@@ -29,6 +29,9 @@ const CALL_EVENTS: usize = 4;
 const KEEPALIVE: Duration = Duration::from_secs(25);
 /// How long each word of a good-bye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How often, and how many times, a number is asked for again whose owner was removed: Janus takes 0.6 s.
+const GHOST_POLL: Duration = Duration::from_millis(300);
+const GHOST_CHECKS: usize = 6;
 /// A room that held for so long was entered well: the next try comes soon again.
 const HELD: Duration = Duration::from_secs(20);
 /// How often the figures are looked at.
@@ -42,7 +45,7 @@ enum Failure {
     #[error("the room's connection: {0}")]
     Call(#[from] rtc::Error),
     #[error(transparent)]
-    Seat(#[from] seat::Error),
+    Seat(#[from] NoGuest),
 }
 
 impl Failure {
@@ -195,7 +198,7 @@ impl Client {
 
     /// A session, a handle, the room, and media. What was begun is undone if it cannot be ended.
     async fn enter(&mut self, line: &Signalling, customs: Customs) -> Result<Presence, Failure> {
-        let session = made(line.ask(Place::default(), Request::Create).await?, "create")?;
+        let session = made(&line.ask(Place::default(), Request::Create).await?, "create")?;
         let alive = line.keep_alive(session, customs.keepalive);
         let entered = self.enter_room(line, session).await;
         drop(alive);
@@ -209,11 +212,11 @@ impl Client {
     }
 
     async fn enter_room(&mut self, line: &Signalling, session: u64) -> Result<Presence, Failure> {
-        let handle = made(line.ask(Place::session(session), Request::Attach).await?, "attach")?;
+        let handle = made(&line.ask(Place::session(session), Request::Attach).await?, "attach")?;
         let place = Place::handle(session, handle);
         let room = self.join(line, place).await?;
         if self.seat.as_ref().is_none_or(Seat::is_over) {
-            self.seat = Some(Seat::take(&self.shared, &self.config.avatar, self.config.half_duplex)?);
+            self.seat = Some(Seat::take(&self.shared, &self.config)?);
         }
         let seat = self.seat.as_ref().expect("taken above");
         let (calls, called) = mpsc::channel(CALL_EVENTS);
@@ -258,7 +261,14 @@ impl Client {
             && let Some(kick) = id.and_then(|id| room::kick(&self.config, id))
         {
             let _ = line.ask(place, Request::Ask(kick)).await;
-            joined = ask(id).await;
+            // Who is removed is gone a moment later.
+            for _ in 0..GHOST_CHECKS {
+                sleep(GHOST_POLL).await;
+                joined = ask(id).await;
+                if !taken(&joined) {
+                    break;
+                }
+            }
         }
         if taken(&joined) {
             info!(room = self.config.room, "our number in the janus room is taken: joining under another");
@@ -406,6 +416,6 @@ async fn claim(line: &Signalling, presence: Presence) -> Option<Presence> {
     }
 }
 
-fn made(reply: Reply, what: &'static str) -> Result<u64, signalling::Error> {
+fn made(reply: &Reply, what: &'static str) -> Result<u64, signalling::Error> {
     reply.id().ok_or(signalling::Error::Garbled(what))
 }

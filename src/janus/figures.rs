@@ -10,7 +10,7 @@ use crate::metrics;
 use crate::rtc::Sound;
 
 /// Between two lines in the log.
-const REPORT: Duration = Duration::from_secs(60);
+const REPORT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Figures {

@@ -4,10 +4,14 @@
 
 mod backoff;
 mod client;
+mod device;
 mod figures;
+mod model;
 mod protocol;
+mod relay;
 mod room;
 mod seat;
 mod signalling;
 
 pub(crate) use client::run;
+pub(crate) use relay::run as run_relay;

@@ -84,14 +84,14 @@ pub(super) struct Room {
     us: u64,
     others: BTreeSet<u64>,
     muted: bool,
-    room_muted: bool,
+    all_muted: bool,
 }
 
 impl Room {
     /// From the plugin's `joined`. `None` if it is no such thing.
     pub(super) fn joined(data: &Value, muted: bool) -> Option<Self> {
         let us = data["id"].as_u64().filter(|_| data["audiobridge"] == "joined")?;
-        let mut room = Self { us, others: BTreeSet::new(), muted, room_muted: false };
+        let mut room = Self { us, others: BTreeSet::new(), muted, all_muted: false };
         room.apply(data);
         Some(room)
     }
@@ -108,7 +108,7 @@ impl Room {
 
     /// Whether the others cannot hear us.
     pub(super) fn is_muted(&self) -> bool {
-        self.muted || self.room_muted
+        self.muted || self.all_muted
     }
 
     /// Takes what the plugin tells; what it does not know it ignores.
@@ -132,8 +132,8 @@ impl Room {
                         None => {}
                     }
                 }
-                if let Some(room_muted) = data["muted"].as_bool() {
-                    self.room_muted = room_muted;
+                if let Some(all_muted) = data["muted"].as_bool() {
+                    self.all_muted = all_muted;
                 }
             }
             _ => {}

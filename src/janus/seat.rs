@@ -11,34 +11,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::model;
 use crate::codec::VideoCodec;
+use crate::config::Janus;
 use crate::media::{AudioFrame, TurnId};
-use crate::render::CatalogueError;
 use crate::rtc::MICROPHONE_QUEUE;
-use crate::session::{Event, Guest, JoinError, NoSlot, Session, Shared, State};
+use crate::session::{Event, Guest, NoGuest, Session, Shared, State};
 use crate::track::{Encoded, MediaSink};
 
 /// Sinks that wait to be added: a room is left before the next one is entered.
 const SINK_QUEUE: usize = 4;
 /// How long our own words may still be in a room after they were said: buffers, the mixer, the room itself.
 const ECHO: Duration = Duration::from_millis(500);
-
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// All are taken.
-    #[error(transparent)]
-    Slot(#[from] NoSlot),
-    /// Nobody to be seen.
-    #[error(transparent)]
-    Avatar(#[from] CatalogueError),
-    /// It is full.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    /// No thread.
-    #[error("starting a session: {0}")]
-    Start(#[from] std::io::Error),
-}
 
 /// Dropping it leaves the session.
 pub(super) struct Seat {
@@ -47,30 +31,29 @@ pub(super) struct Seat {
     sinks: mpsc::Sender<Arc<dyn MediaSink>>,
     over: CancellationToken,
     levels: Arc<Levels>,
-    _task: AbortOnDropHandle<()>,
-}
-
-/// A new session that shows `avatar`, and a guest in it.
-pub(super) fn open(shared: &Arc<Shared>, avatar: &str, kind: &'static str) -> Result<Guest, Error> {
-    let avatar = shared.catalogue.get(avatar)?;
-    let slot = shared.registry.reserve()?;
-    let session = Session::start(shared, slot, &avatar)?;
-    Ok(session.welcome(shared, kind)?)
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Seat {
-    /// A seat in a new session. `half_duplex`: deaf while the avatar speaks.
-    pub(super) fn take(shared: &Arc<Shared>, avatar: &str, half_duplex: bool) -> Result<Self, Error> {
-        let guest = open(shared, avatar, "janus")?;
+    /// A seat in a new session, with the manners of `config`.
+    pub(super) fn take(shared: &Arc<Shared>, config: &Janus) -> Result<Self, NoGuest> {
+        let guest = Guest::open(shared, &config.avatar, "janus")?;
         let session = Arc::clone(guest.session());
         let (ears, frames) = mpsc::channel(MICROPHONE_QUEUE);
         let (sinks, added) = mpsc::channel(SINK_QUEUE);
         let levels = Arc::<Levels>::default();
         let over = CancellationToken::new();
         guest.receive(Arc::new(Meter { levels: Arc::clone(&levels), over: over.clone() }));
-        let sitting = sit(guest, frames, added, Arc::clone(&levels), half_duplex, over.clone());
-        let _task = AbortOnDropHandle::new(tokio::spawn(sitting));
-        Ok(Self { session, ears, sinks, over, levels, _task })
+        let mut tasks = Vec::new();
+        let model = config.minicpm.then(|| {
+            let (model, heard) = mpsc::channel(MICROPHONE_QUEUE);
+            tasks.push(model::answer(Arc::clone(shared), Arc::clone(&session), heard));
+            model
+        });
+        let mut tasks: Vec<_> = tasks.into_iter().map(|task| AbortOnDropHandle::new(tokio::spawn(task))).collect();
+        let sitting = sit(guest, model, frames, added, Arc::clone(&levels), config.half_duplex, over.clone());
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(sitting)));
+        Ok(Self { session, ears, sinks, over, levels, _tasks: tasks })
     }
 
     /// Where the sound of a room goes.
@@ -113,8 +96,10 @@ impl Drop for Seat {
     }
 }
 
+/// Takes part. What is heard goes to `model` if there is one, else to the session's ears.
 async fn sit(
     mut guest: Guest,
+    model: Option<mpsc::Sender<Vec<i16>>>,
     mut frames: mpsc::Receiver<AudioFrame>,
     mut sinks: mpsc::Receiver<Arc<dyn MediaSink>>,
     levels: Arc<Levels>,
@@ -127,7 +112,8 @@ async fn sit(
         tokio::select! {
             biased;
             event = guest.event() => match event {
-                None => return over.cancel(),
+                // The end proper follows a moment later, but not while frames keep coming.
+                None | Some(Event::Bye { .. }) => return over.cancel(),
                 Some(Event::State { state }) => {
                     if std::mem::replace(&mut speaking, state == State::Speaking) && !speaking {
                         deaf_until = Some(Instant::now() + ECHO);
@@ -140,7 +126,11 @@ async fn sit(
                 lock(&levels.heard).add(&frame);
                 let deaf = half_duplex && (speaking || deaf_until.is_some_and(|until| Instant::now() < until));
                 // The ears count samples: silence is not nothing.
-                guest.hear(if deaf { AudioFrame::SILENCE } else { frame });
+                let frame = if deaf { AudioFrame::SILENCE } else { frame };
+                match &model {
+                    Some(model) => drop(model.try_send(frame.0.to_vec())),
+                    None => guest.hear(frame),
+                }
             }
         }
     }

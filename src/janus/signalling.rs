@@ -231,10 +231,13 @@ impl Line {
                 }
             }
             // It does not say which request it could not read: the oldest has waited longest.
-            Incoming::Fault(refusal) => match self.waiting.pop_first() {
-                Some((_, (request, waiting))) => drop(waiting.send(Err(Error::Refused(request.name(), refusal)))),
-                None => warn!(%refusal, "the janus server complains"),
-            },
+            Incoming::Fault(refusal) => {
+                if let Some((_, (request, waiting))) = self.waiting.pop_first() {
+                    let _ = waiting.send(Err(Error::Refused(request.name(), refusal)));
+                } else {
+                    warn!(%refusal, "the janus server complains");
+                }
+            }
             Incoming::Unknown => debug!("the janus server tells something unknown"),
             Incoming::Garbled => {
                 metrics::janus_error("garbled".into());
@@ -259,6 +262,7 @@ mod tests {
         let url = format!("ws://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
+            #[expect(clippy::result_large_err, reason = "the library's own type")]
             let names_it = |request: &Upgrade, mut response: Response| {
                 let name = request.headers()["sec-websocket-protocol"].clone();
                 response.headers_mut().insert("sec-websocket-protocol", name);

@@ -114,6 +114,7 @@ impl TurnError {
 /// happens, the turn's [`Item::End`] is queued; after a failure a recorded line that says so comes before it.
 pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> Result<(), TurnError> {
     let apology = Line::for_language_of(utterance.asked());
+    let mute = minds.voice.is_mute().then(|| Arc::clone(&minds.voice));
     let (voiced, said) = say(&speaker, utterance, minds).await;
     let apologises = match &said {
         Err(TurnError::Chat(_)) => true,
@@ -123,11 +124,15 @@ pub async fn run(speaker: Arc<Speaker>, utterance: Utterance, minds: Minds) -> R
     };
     if apologises {
         metrics::fallback_spoken();
-        let speech = Ok(apology.speech());
-        let line = stream::once(async { speech });
+        let line = if let Some(mute) = mute {
+            mute.speak(apology.text.to_owned())
+        } else {
+            let speech = Ok(apology.speech());
+            stream::once(async { speech }).boxed()
+        };
         // Where the voice failed, the answer itself has been written.
         let written = if let Err(TurnError::Chat(_)) = said { apology.text } else { "" };
-        let _ = speak(&speaker, apology.text, written, line.boxed(), None).await;
+        let _ = speak(&speaker, apology.text, written, line, None).await;
     }
     speaker.say(Item::End).await;
     said

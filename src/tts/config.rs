@@ -46,6 +46,8 @@ pub enum Provider {
     Doubao,
     /// Azure's Speech service.
     Azure,
+    /// Nobody: answers are text.
+    None,
 }
 
 /// The voices in the order of preference; never empty. Written as a name or as a list of names.
@@ -145,6 +147,10 @@ impl Default for Timeouts {
 pub struct Config {
     /// Which voice speaks, or which in turn.
     pub provider: Providers,
+    /// Recordings to imitate by name: a JSON file `{"name": "path/of.wav"}`, with what is said in a `.txt` beside each.
+    pub catalogue: PathBuf,
+    /// Which of them; empty: what each voice has by itself.
+    pub category: String,
     /// How patient we are with services.
     pub timeouts: Timeouts,
     /// What [`Provider::Kokoro`] is told, by itself and under [`Provider::Auto`].

@@ -17,6 +17,7 @@ use remote::Remote;
 
 mod auto;
 mod azure;
+mod catalogue;
 mod chain;
 mod config;
 mod cosyvoice;
@@ -32,6 +33,7 @@ mod indextts2;
 mod kokoro;
 mod mandarin;
 mod megatts3;
+mod mute;
 mod net;
 mod openai;
 mod remote;
@@ -39,6 +41,7 @@ mod tencent;
 mod timing;
 mod xtts;
 
+pub use catalogue::has as has_category;
 pub use config::{Config, Limit, Provider, Providers, Timeouts};
 pub use hibari::Hibari;
 pub use kokoro::{Config as KokoroConfig, Kokoro, voices};
@@ -53,6 +56,11 @@ pub trait TextToSpeech: Send + Sync {
     /// As whom it can speak; empty where there is nothing to choose.
     fn timbres(&self) -> Vec<Timbre> {
         Vec::new()
+    }
+
+    /// Whether it makes no sound at all: nothing else may be heard in its place.
+    fn is_mute(&self) -> bool {
+        false
     }
 
     /// The same voice, speaking as the one of [`TextToSpeech::timbres`] that is called `id`.
@@ -149,6 +157,7 @@ impl Error {
 /// Loads the voices that `config` names, from the files under `models_dir` or by their addresses; warms up those of this
 /// machine. Takes some hundred milliseconds: call it from a blocking thread. No service is asked anything yet.
 pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>, Error> {
+    let config = &*catalogue::cast(config)?;
     if let [only] = config.provider.0[..]
         && let Some((_, voice)) = embedded_voice(only, config, models_dir)?
     {
@@ -160,6 +169,7 @@ pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>
 
 /// Whether the settings of the services that `config` names can work. Reads recordings, asks nobody.
 pub fn check(config: &Config) -> Result<(), Error> {
+    let config = &*catalogue::cast(config)?;
     config.provider.0.iter().try_for_each(|provider| service(*provider, config).map(|_| ()))
 }
 
@@ -181,6 +191,7 @@ fn embedded_voice(provider: Provider, config: &Config, models_dir: &Path) -> Res
             let english = Hibari::load(models_dir)?;
             Some(("auto", Arc::new(Auto::new(english, models_dir.into(), config.kokoro.clone()))))
         }
+        Provider::None => Some(("none", Arc::new(mute::Mute))),
         Provider::Hibari => Some(("hibari", Arc::new(Hibari::load(models_dir)?))),
         Provider::Kokoro => {
             let english = Hibari::load(models_dir)?;
@@ -194,7 +205,7 @@ fn embedded_voice(provider: Provider, config: &Config, models_dir: &Path) -> Res
 fn service(provider: Provider, config: &Config) -> Result<Option<Link>, Error> {
     let limits = &config.timeouts;
     Ok(Some(match provider {
-        Provider::Auto | Provider::Hibari | Provider::Kokoro => return Ok(None),
+        Provider::Auto | Provider::Hibari | Provider::Kokoro | Provider::None => return Ok(None),
         Provider::Edge => remote("edge", edge::Edge::new(&config.edge, limits)?),
         Provider::Openai => remote("openai", openai::OpenAi::new(&config.openai, limits)?),
         Provider::Dashscope => remote("dashscope", dashscope::DashScope::new(&config.dashscope, limits)?),

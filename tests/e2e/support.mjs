@@ -23,25 +23,25 @@ export async function freePort() {
   return port;
 }
 
-/** A running server. `env` overrides its configuration. */
+/** A running server. `env` overrides its configuration; `args` are another command. */
 export class Server {
-  constructor(port, env, host) {
+  constructor(port, env, host, args) {
     this.port = port;
     this.env = env;
-    this.host = host;
-    this.url = `http://${host}:${port}`;
+    this.args = [...args, '--listen', `${host}:${port}`];
+    this.url = `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`;
     this.log = '';
   }
 
-  static async start(env = {}, host = '127.0.0.1') {
-    const server = new Server(await freePort(), env, host);
+  static async start(env = {}, host = '127.0.0.1', args = ['serve']) {
+    const server = new Server(await freePort(), env, host, args);
     await server.run();
     return server;
   }
 
   async run() {
     const began = performance.now();
-    this.process = spawn(binary, ['serve', '--listen', `${this.host}:${this.port}`], {
+    this.process = spawn(binary, this.args, {
       cwd: root,
       env: { ...process.env, ...this.env },
     });
@@ -73,7 +73,7 @@ export class Server {
 
   /** Ends it, gently or not. Resolves with its exit code. */
   async stop(signal = 'SIGTERM') {
-    if (this.process.exitCode !== null) return this.process.exitCode;
+    if (this.process.exitCode !== null || this.process.signalCode) return this.process.exitCode;
     this.process.kill(signal);
     const [code] = await once(this.process, 'exit');
     return code;

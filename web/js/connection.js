@@ -40,6 +40,7 @@ export class Connection extends EventTarget {
 
   #viewer = '';
   #codec = '';
+  #relayOnly = false;
   #pc = null;
   #attempt = 0;
   #generation = 0;
@@ -50,11 +51,12 @@ export class Connection extends EventTarget {
   #sound = null;
   #sender = null;
 
-  constructor({ session, avatar, codec }) {
+  constructor({ session, avatar, codec, relayOnly }) {
     super();
     this.session = session;
     this.avatar = avatar;
     this.#codec = codec;
+    this.#relayOnly = relayOnly;
     addEventListener('online', () => this.#hurry());
     document.addEventListener('visibilitychange', () => !document.hidden && this.#hurry());
     addEventListener('pagehide', () => this.#leavePage());
@@ -146,7 +148,8 @@ export class Connection extends EventTarget {
     try {
       const [iceServers, local] = await Promise.all([api.iceServers(), pc.createOffer()]);
       if (stale()) return;
-      pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
+      const iceTransportPolicy = this.#relayOnly ? 'relay' : 'all';
+      pc.setConfiguration({ ...pc.getConfiguration(), iceServers, iceTransportPolicy });
       await pc.setLocalDescription(local);
       const wish = { sdp: local.sdp, type: 'offer' };
       if (this.session) wish.sessionid = this.session;

@@ -36,6 +36,8 @@ const connection = new Connection({
   session: params.session || tab.read('session'),
   avatar: params.avatar || tab.read('avatar'),
   codec: params.codec,
+  // To see whether the relay works: nothing goes the direct way.
+  relayOnly: params.ice === 'relay',
 });
 const channel = new Channel(connection);
 const stage = new Stage($('.stage'), $('.backdrop'));

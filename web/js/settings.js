@@ -6,13 +6,14 @@
 
 const query = new URLSearchParams(location.search);
 
-/** The address's parameters, read once: `?session= &avatar= &lang= &muted=1 &codec=h264|vp8`. */
+/** The address's parameters, read once: `?session= &avatar= &lang= &muted=1 &codec=h264|vp8 &ice=relay`. */
 export const params = {
   session: query.get('session') ?? '',
   avatar: query.get('avatar') ?? '',
   lang: query.get('lang') ?? '',
   muted: query.get('muted') === '1',
   codec: (query.get('codec') ?? '').toLowerCase(),
+  ice: query.get('ice') ?? '',
 };
 
 /** A string store over Web Storage that never throws. Keys carry the prefix `visavis.`. */
