@@ -125,11 +125,16 @@ test(`a microphone without energy asks nothing of the ears in ${SILENCE_S} s, an
   const page = await open(silence(SILENCE_S + 5));
   await page.evaluate(() => visit({ mic: true }));
   await sleep(1_000);
-  const before = (await inbound(page)).audio;
-  await sleep(SILENCE_S * 1_000);
-  const { audio } = await inbound(page);
-  const rate = (audio.packetsReceived - before.packetsReceived) / ((audio.at - before.at) / 1_000);
-  assert.ok(Math.abs(rate - 50) < 1, `${rate} packets a second`);
+  const rates = [];
+  for (let second = 0; second < SILENCE_S; second += 3) {
+    const before = (await inbound(page)).audio;
+    await sleep(3_000);
+    const { audio } = await inbound(page);
+    rates.push((audio.packetsReceived - before.packetsReceived) / ((audio.at - before.at) / 1_000));
+  }
+  // A machine that stalls skips time: most of the while it must not.
+  const usual = rates.toSorted((a, b) => a - b)[Math.floor(rates.length / 2)];
+  assert.ok(Math.abs(usual - 50) < 1, `${rates.map((rate) => rate.toFixed(1))} packets a second`);
   assert.equal(ears.heard.length, 0);
   assert.deepEqual(short(await told(page)), []);
 });

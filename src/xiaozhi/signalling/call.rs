@@ -56,9 +56,36 @@ pub(super) enum NoCall {
     Internal,
 }
 
+impl NoCall {
+    /// As `/metrics` counts it.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Offer(_) | Self::Stack => "bad_sdp",
+            Self::TooMany => "rate_limited",
+            Self::Busy => "busy",
+            Self::Full => "server_full",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 impl Call {
     /// Answers `offer`: in the session of the device that it names, in `kept`, or in a new one.
     pub(super) async fn answer(
+        hub: &Arc<Signalling>,
+        caller: &Caller,
+        offer: Offer,
+        device: Option<String>,
+        kept: Option<Arc<Session>>,
+        outbox: mpsc::Sender<Value>,
+    ) -> Result<(Self, String), NoCall> {
+        let began = Instant::now();
+        let answered = Self::negotiate(hub, caller, offer, device, kept, outbox).await;
+        metrics::offer(answered.as_ref().map_or_else(NoCall::code, |_| "ok"), began.elapsed());
+        answered
+    }
+
+    async fn negotiate(
         hub: &Arc<Signalling>,
         caller: &Caller,
         offer: Offer,

@@ -209,6 +209,7 @@ impl Socket {
         };
         match offer {
             Err(error) => {
+                metrics::offer(error.code(), Duration::ZERO);
                 self.manners.bad();
                 self.send(&message::error(&error)).await
             }
