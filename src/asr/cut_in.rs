@@ -85,6 +85,6 @@ mod tests {
     #[test]
     fn no_length_of_speech_means_never() {
         let mut cut_in = CutIn::new(Duration::ZERO);
-        assert_eq!(cut_in.push(&[9_000; 32_000], true), None);
+        assert_eq!(cut_in.push(&vec![9_000; 32_000], true), None);
     }
 }

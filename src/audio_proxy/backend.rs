@@ -79,8 +79,8 @@ impl Model {
                 Some(Event::TurnEnded) => {}
                 Some(Event::Trouble(error)) => return Said::Trouble(error.to_string()),
                 Some(Event::Over(error)) => return Said::Over(error.to_string(), close_code(&error)),
-                // It was told already.
-                None => std::future::pending().await,
+                // It could not be told any more why.
+                None => return Said::Over(Error::Lost.to_string(), CloseCode::Error),
             }
         }
     }

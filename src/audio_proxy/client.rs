@@ -115,8 +115,8 @@ impl Client {
             let due = playout.due(now);
             let is_due = due.is_some_and(|due| due <= now);
             stalled_since = if is_due { stalled_since.or(Some(now)) } else { None };
-            let deadline = (last_sound + config.idle_timeout).min(self.began + config.max_duration);
-            let deadline = stalled_since.map_or(deadline, |since| deadline.max(since + STALL_TIMEOUT));
+            let patience = stalled_since.map_or(last_sound + config.idle_timeout, |since| since + STALL_TIMEOUT);
+            let deadline = patience.min(self.began + config.max_duration);
             tokio::select! {
                 biased;
                 () = proxy.shared.stop.cancelled() => return Ending::new(CloseCode::Away, "the server is stopping"),
@@ -158,7 +158,7 @@ impl Client {
                         said => playout.push(said),
                     }
                 }
-                () = sleep_until(deadline) => return self.overstayed(),
+                () = sleep_until(deadline) => return self.overstayed(stalled_since.is_some()),
             }
         }
     }
@@ -192,7 +192,7 @@ impl Client {
                             Ok(place) => break place,
                             Err(place) => self.tell_place(place),
                         },
-                        () = sleep_until(deadline) => return Err(self.overstayed()),
+                        () = sleep_until(deadline) => return Err(self.overstayed(false)),
                     }
                 }
             }
@@ -224,10 +224,13 @@ impl Client {
         }
     }
 
-    fn overstayed(&self) -> Ending {
+    fn overstayed(&self, stalled: bool) -> Ending {
         let max = self.proxy.config.max_duration;
         if self.began.elapsed() >= max {
             return Ending::limit(CloseCode::Policy, format!("a conversation may last {} s", max.as_secs()));
+        }
+        if stalled {
+            return Ending::limit(CloseCode::Policy, format!("nothing was taken for {} s", STALL_TIMEOUT.as_secs()));
         }
         let idle = self.proxy.config.idle_timeout.as_secs();
         Ending::limit(CloseCode::Policy, format!("no sound went either way for {idle} s"))

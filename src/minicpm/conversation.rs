@@ -24,6 +24,8 @@ use crate::metrics;
 const REPLY_QUEUE: usize = 32;
 /// What a `stop` may take, before it is as good as sent.
 const STOP_TIMEOUT: Duration = Duration::from_millis(800);
+/// All of a good-bye: whoever left does not hold up the next one.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(900);
 /// Attempts to connect again for the microphone, as the server's own page makes them, and the pauses before them: a blip is
 /// over in half a second.
 const RECONNECTS: u32 = 5;
@@ -36,7 +38,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 const TOO_SOON: Duration = Duration::from_millis(500);
 /// How long the server may take to say whose it is.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Refusals in a row after which whoever talks is told that the server is busy.
+/// Faults in a row after which whoever talks is told, although nothing of an answer was lost.
 const PATIENCE: u32 = 3;
 
 /// What the server says.
@@ -140,23 +142,29 @@ impl Talk {
             () = leave.cancelled() => None,
             error = self.converse(&mut slicer, &mut upload) => Some(error),
         };
-        if let Some(mut upload) = upload {
+        let hang_up = async {
+            let Some(mut upload) = upload else { return };
             if over.is_none() {
                 for slice in slicer.rest() {
                     let _ = upload.send(self.server.uid(), &slice).await;
                 }
             }
             upload.close().await;
-        }
-        // The server obeys whoever says stop: after a take-over that would cut somebody else's answer.
-        if over != Some(Error::Taken) {
-            let _ = self.server.stop(STOP_TIMEOUT).await;
-        }
-        if let Some(error) = over {
-            warn!(why = error.name(), "a conversation with a model server is over");
-            metrics::minicpm_failed(error.name());
-            let _ = self.events.send((u64::MAX, Event::Over(error))).await;
-        }
+        };
+        let stop = async {
+            // The server obeys whoever says stop: after a take-over that would cut somebody else's answer.
+            if !matches!(over, Some(Error::Taken | Error::Unreachable)) {
+                let _ = self.server.stop(STOP_TIMEOUT).await;
+            }
+        };
+        let tell = async {
+            if let Some(error) = over.clone() {
+                warn!(why = error.name(), "a conversation with a model server is over");
+                metrics::minicpm_failed(error.name());
+                let _ = self.events.send((u64::MAX, Event::Over(error))).await;
+            }
+        };
+        let _ = timeout(LEAVE_TIMEOUT, async { tokio::join!(stop, hang_up, tell) }).await;
     }
 
     /// Talks until that is impossible.
@@ -229,7 +237,7 @@ impl Talk {
     /// Asks for one answer after another, and passes them on.
     async fn listen(&self) -> Infallible {
         let mut cuts = self.cuts.clone();
-        let (mut pause, mut refusals) = (FIRST_PAUSE, 0);
+        let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         let mut unheard = Duration::ZERO;
         loop {
             let number = cuts.borrow_and_update().number;
@@ -243,14 +251,13 @@ impl Talk {
                     if !ended {
                         self.ask_whose().await;
                     }
-                    (pause, refusals) = (FIRST_PAUSE, 0);
+                    (pause, faults) = (FIRST_PAUSE, 0);
                 }
                 Some(Err(error)) => {
-                    refusals = if error == Error::Busy { refusals + 1 } else { 0 };
+                    faults += 1;
                     debug!(why = error.name(), "no answer: asking again");
                     metrics::minicpm_failed(error.name());
-                    // While nothing is lost yet, nobody is troubled: the upload tells if the server is gone.
-                    if refusals == PATIENCE || matches!(error, Error::BrokenOff | Error::Reported(_) | Error::Garbled) {
+                    if faults == PATIENCE || matches!(error, Error::BrokenOff | Error::Reported(_) | Error::Garbled) {
                         self.tell(number, Event::Trouble(error)).await;
                     }
                     self.ask_whose().await;
@@ -265,7 +272,7 @@ impl Talk {
                     if self.server.stop(STOP_TIMEOUT).await.is_err() {
                         debug!("a stop was not taken");
                     }
-                    (pause, refusals) = (FIRST_PAUSE, 0);
+                    (pause, faults) = (FIRST_PAUSE, 0);
                 }
             }
         }

@@ -146,7 +146,7 @@ mod tests {
         BASE64_STANDARD.encode(file)
     }
 
-    fn event(text: &str, audio: Option<String>) -> String {
+    fn event(text: &str, audio: Option<&String>) -> String {
         let choice = json!({"role": "assistant", "audio": audio, "text": text, "finish_reason": "processing"});
         format!("data: {}\n\n", json!({"id": "u", "response_id": 1, "choices": [choice]}))
     }
@@ -165,8 +165,8 @@ mod tests {
     #[test]
     fn neither_the_person_nor_the_end_mark_is_heard_or_read() {
         let mut reply = Reply::default();
-        let body = ["event: message\n".to_owned(), event("assistant:\n", Some(wav(16_000, &[900; 16_000])))].concat()
-            + &event("Hi", Some(wav(24_000, &[500; 12_800])))
+        let body = ["event: message\n".to_owned(), event("assistant:\n", Some(&wav(16_000, &vec![900; 16_000])))].concat()
+            + &event("Hi", Some(&wav(24_000, &vec![500; 12_800])))
             + &event(" you.<end>", None)
             + &event("\n<end>", None);
         let out = all(&mut reply, &body);
@@ -182,7 +182,7 @@ mod tests {
     fn twenty_pieces_of_a_sine_are_one_sine() {
         let tone: Vec<i16> =
             (0..20 * 12_800).map(|n| (8_000.0 * (TAU * 1_000.0 * f64::from(n) / 24_000.0).sin()) as i16).collect();
-        let pieces: String = tone.chunks(12_800).map(|piece| event("x", Some(wav(24_000, piece)))).collect();
+        let pieces: String = tone.chunks(12_800).map(|piece| event("x", Some(&wav(24_000, piece)))).collect();
         let mut reply = Reply::default();
         let heard = sound(&all(&mut reply, &(event("assistant:\n", None) + &pieces)));
         assert_eq!(heard.len(), (20 * 12_800 * 2_usize).div_ceil(3));

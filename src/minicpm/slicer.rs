@@ -144,7 +144,7 @@ mod tests {
     fn what_a_server_did_not_listen_to_can_be_sent_again() {
         let (mut slicer, now) = (Slicer::new(SECOND), Instant::now());
         for n in 0..4 {
-            slicer.push(&[n; 16_000], now).into_iter().for_each(|slice| slicer.sent(slice));
+            slicer.push(&vec![n; 16_000], now).into_iter().for_each(|slice| slicer.sent(slice));
         }
         slicer.push(&[9; 4_000], now);
         assert!(slicer.again(Duration::ZERO).is_empty());

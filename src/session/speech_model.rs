@@ -159,7 +159,7 @@ mod tests {
     #[handler]
     fn answer(Data(model): Data<&Arc<Model>>) -> Response {
         let piece = |text: &str| {
-            let audio = BASE64_STANDARD.encode(write_wav(&[900; 16_000]));
+            let audio = BASE64_STANDARD.encode(write_wav(&vec![900; 16_000]));
             format!("data: {}\n\n", json!({"choices": [{"text": text, "audio": audio}]}))
         };
         let body = ["assistant:\n", "One ", "two ", "three."].map(piece).concat()

@@ -1,11 +1,12 @@
 // The two sides of /audio_proxy, both in Python: servers that speak MiniCPM's protocol, and whoever connects from outside.
 
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
 import { promisify } from 'node:util';
-import { Server, freePort, root, until } from './support.mjs';
+import { Server, binary, freePort, root, temporary, until } from './support.mjs';
 
 const python = path.join(root, 'target/python-peer/bin/python');
 const here = (file) => path.join(root, 'tests/e2e', file);
@@ -154,4 +155,43 @@ export async function many(how, url, count) {
 export function samplesOf(text) {
   const bytes = Buffer.from(text, 'base64');
   return Int16Array.from({ length: bytes.length / 2 }, (_, i) => bytes.readInt16LE(i * 2));
+}
+
+/** One of each. */
+export async function threesome(env = {}, mode = {}) {
+  const [model] = await Model.start();
+  await model.set(mode);
+  const server = await proxy([model], env);
+  const outside = await Outside.connect(server.proxy);
+  return { model, server, outside };
+}
+
+/** Speech that ears take for speech. */
+let recorded;
+export function speech() {
+  if (!recorded) {
+    const file = temporary('speech.wav');
+    execFileSync(binary, ['say', 'Wait a moment please, I would like to ask you something else about the weather tomorrow.', '-o', file], { cwd: root, stdio: 'ignore' });
+    recorded = fs.readFileSync(file).subarray(44);
+  }
+  return recorded.toString('base64');
+}
+/** Level in dB below full scale of the tone at `hz`, and of all the rest relative to it. */
+export function tone(samples, hz) {
+  let [a, b, all] = [0, 0, 0];
+  for (let n = 0; n < samples.length; n++) {
+    const angle = (2 * Math.PI * hz * n) / 16_000;
+    a += samples[n] * Math.sin(angle);
+    b += samples[n] * Math.cos(angle);
+    all += samples[n] ** 2;
+  }
+  const power = (2 * (a * a + b * b)) / samples.length ** 2;
+  return { db: 10 * Math.log10(power / (32_768 ** 2 / 2)), restDb: 10 * Math.log10(Math.max(all / samples.length - power, 1e-9) / power), phase: Math.atan2(b, a) };
+}
+
+/** A tone as bytes. */
+export function pcm(seconds, hz, amp) {
+  const bytes = Buffer.alloc(seconds * 32_000);
+  for (let n = 0; n < bytes.length / 2; n++) bytes.writeInt16LE(Math.round(amp * Math.sin((2 * Math.PI * hz * n) / 16_000)), n * 2);
+  return bytes;
 }
