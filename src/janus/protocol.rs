@@ -174,8 +174,10 @@ impl Incoming {
         let Ok(mut message) = serde_json::from_str::<Value>(text) else { return Self::Garbled };
         let Some(kind) = message["janus"].as_str().map(str::to_owned) else { return Self::Garbled };
         let transaction = message["transaction"].as_str().map(str::to_owned);
+        // Whatever a server puts there: what is not an object has no data.
+        let data = |message: &mut Value| message.pointer_mut("/plugindata/data").map(Value::take).unwrap_or_default();
         let plugin = |message: &mut Value| Reply::Plugin {
-            data: message["plugindata"]["data"].take(),
+            data: data(message),
             answer: message["jsep"]["sdp"].as_str().map(str::to_owned),
         };
         let reply = match kind.as_str() {
@@ -209,7 +211,7 @@ impl Incoming {
                 Some(candidate) => Event::Candidate(candidate.to_owned()),
                 None => return Self::Unknown,
             },
-            "event" => Event::Plugin(message["plugindata"]["data"].take()),
+            "event" => Event::Plugin(data(&mut message)),
             _ => return Self::Unknown,
         };
         Self::Event { sender: message["sender"].as_u64(), event }
