@@ -130,14 +130,6 @@ impl MediaSink for Sink {
         Some(VideoCodec::H264)
     }
 
-    fn wants_keyframe(&self) -> bool {
-        false
-    }
-
-    fn bitrate_bps(&self) -> Option<u32> {
-        None
-    }
-
     fn push(&self, frame: &Encoded) {
         let mut state = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Waiting(path) = &*state {

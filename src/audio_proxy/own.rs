@@ -14,11 +14,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::backend::Said;
-use crate::codec::VideoCodec;
 use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, AudioFrame, SAMPLES_PER_FRAME, TurnId};
 use crate::metrics;
 use crate::session::{Event, Guest, NoGuest, Shared, TurnEvent};
-use crate::track::{Encoded, MediaSink};
+use crate::track::MediaSink;
 
 /// Samples of a client that may wait for the ear, 5 s (L10). Full: the oldest are dropped and counted.
 const EAR_QUEUE: usize = 5 * AUDIO_RATE_HZ as usize;
@@ -167,20 +166,6 @@ struct Sink {
 }
 
 impl MediaSink for Sink {
-    fn video_codec(&self) -> Option<VideoCodec> {
-        None
-    }
-
-    fn wants_keyframe(&self) -> bool {
-        false
-    }
-
-    fn bitrate_bps(&self) -> Option<u32> {
-        None
-    }
-
-    fn push(&self, _: &Encoded) {}
-
     fn hear(&self, sound: &AudioFrame, turn: Option<TurnId>) {
         let mut piece = self.piece.lock().unwrap_or_else(PoisonError::into_inner);
         if turn.is_some() {

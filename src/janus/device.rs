@@ -15,7 +15,6 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
-use crate::codec::VideoCodec;
 use crate::config::Relay;
 use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, AudioFrame, Resampler, SAMPLES_PER_FRAME, TurnId};
 use crate::metrics;
@@ -200,18 +199,6 @@ impl Line {
 struct Answers(mpsc::Sender<Option<AudioFrame>>);
 
 impl MediaSink for Answers {
-    fn video_codec(&self) -> Option<VideoCodec> {
-        None
-    }
-
-    fn wants_keyframe(&self) -> bool {
-        false
-    }
-
-    fn bitrate_bps(&self) -> Option<u32> {
-        None
-    }
-
     fn push(&self, _frame: &Encoded) {}
 
     fn hear(&self, sound: &AudioFrame, turn: Option<TurnId>) {

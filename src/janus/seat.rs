@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::model;
-use crate::codec::VideoCodec;
 use crate::config::Janus;
 use crate::media::{AudioFrame, TurnId};
 use crate::rtc::MICROPHONE_QUEUE;
@@ -180,18 +179,6 @@ struct Meter {
 }
 
 impl MediaSink for Meter {
-    fn video_codec(&self) -> Option<VideoCodec> {
-        None
-    }
-
-    fn wants_keyframe(&self) -> bool {
-        false
-    }
-
-    fn bitrate_bps(&self) -> Option<u32> {
-        None
-    }
-
     fn push(&self, _frame: &Encoded) {}
 
     fn hear(&self, sound: &AudioFrame, _turn: Option<TurnId>) {

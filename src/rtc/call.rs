@@ -30,7 +30,6 @@ use super::peer::{
 use super::reports::{self, OneClock};
 use super::socket::SharedSocketRuntime;
 use super::{Error, Event, Settings, candidates};
-use crate::codec::VideoCodec;
 use crate::media::AudioFrame;
 use crate::metrics;
 use crate::track::{Encoded, MediaSink};
@@ -238,18 +237,6 @@ struct Line {
 }
 
 impl MediaSink for Line {
-    fn video_codec(&self) -> Option<VideoCodec> {
-        None
-    }
-
-    fn wants_keyframe(&self) -> bool {
-        false
-    }
-
-    fn bitrate_bps(&self) -> Option<u32> {
-        None
-    }
-
     fn push(&self, frame: &Encoded) {
         match self.queue.try_send(frame.clone()) {
             Ok(()) => drop(self.sent.fetch_add(1, Ordering::Relaxed)),

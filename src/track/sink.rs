@@ -32,17 +32,23 @@ pub enum Encoded {
 
 /// Takes encoded frames. Called from the encode thread: no method blocks.
 pub trait MediaSink: Send + Sync {
-    /// The codec it wants pictures in; `None` for sound alone. Fixed for the sink's life.
-    fn video_codec(&self) -> Option<VideoCodec>;
+    /// The codec it wants pictures in; `None`, as it comes, for sound alone. Fixed for the sink's life.
+    fn video_codec(&self) -> Option<VideoCodec> {
+        None
+    }
 
     /// Whether the next picture must be a keyframe. Stays true until one is pushed.
-    fn wants_keyframe(&self) -> bool;
+    fn wants_keyframe(&self) -> bool {
+        false
+    }
 
     /// The bitrate that its network bears, if it knows.
-    fn bitrate_bps(&self) -> Option<u32>;
+    fn bitrate_bps(&self) -> Option<u32> {
+        None
+    }
 
     /// Takes a frame. A sink that is too slow drops it and asks for a keyframe later.
-    fn push(&self, frame: &Encoded);
+    fn push(&self, _frame: &Encoded) {}
 
     /// Takes 20 ms of sound as they were before they were coded, and the answer that they belong to: for those who send
     /// another codec, or none.

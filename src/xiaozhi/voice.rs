@@ -9,10 +9,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::codec::{OpusEncoder, VideoCodec};
+use crate::codec::OpusEncoder;
 use crate::media::{AUDIO_RATE_HZ, AudioFrame, Resampler, TurnId};
 use crate::metrics;
-use crate::track::{Encoded, MediaSink};
+use crate::track::MediaSink;
 
 /// What the hello promises: a device's own rate, so that it need not resample.
 pub(super) const RATE_HZ: u32 = 24_000;
@@ -91,20 +91,6 @@ impl Answer {
 }
 
 impl MediaSink for Voice {
-    fn video_codec(&self) -> Option<VideoCodec> {
-        None
-    }
-
-    fn wants_keyframe(&self) -> bool {
-        false
-    }
-
-    fn bitrate_bps(&self) -> Option<u32> {
-        None
-    }
-
-    fn push(&self, _: &Encoded) {}
-
     fn hear(&self, sound: &AudioFrame, turn: Option<TurnId>) {
         let turn = turn.filter(|_| self.on.load(Ordering::Relaxed));
         let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -112,7 +112,7 @@ mod tests {
         samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
     }
 
-    fn heard(recorder: &mut Recorder, message: serde_json::Value) -> Vec<AudioFrame> {
+    fn heard(recorder: &mut Recorder, message: &serde_json::Value) -> Vec<AudioFrame> {
         match recorder.message(&message.to_string()) {
             Control::Sound(frames) => frames,
             _ => panic!("no sound"),
@@ -125,7 +125,7 @@ mod tests {
             let mut recorder = Recorder::default();
             let sound = bytes(&tone(rate));
             let pieces = sound.chunks(1_001).map(|data| json!({"id": "a", "data": data, "sampleRate": rate}));
-            let frames: Vec<AudioFrame> = pieces.flat_map(|piece| heard(&mut recorder, piece)).collect();
+            let frames: Vec<AudioFrame> = pieces.flat_map(|piece| heard(&mut recorder, &piece)).collect();
             assert!((46..=50).contains(&frames.len()), "{rate} Hz: {} frames", frames.len());
             assert!(frames[5..].iter().all(|frame| (frame.rms() - 0.345).abs() < 0.05), "{rate} Hz");
         }
@@ -156,7 +156,7 @@ mod tests {
         for other in ["", "7", "{}", r#"{"command":"dance"}"#, r#"{"data":[256]}"#, r#"{"data":"x"}"#] {
             assert!(matches!(recorder.message(other), Control::Other), "{other}");
         }
-        assert!(heard(&mut recorder, json!({"data": [1, 2, 3], "sampleRate": 4_000_000_000_u32})).is_empty());
-        assert!(heard(&mut recorder, json!({"data": vec![255; 40], "format": "opus"})).is_empty());
+        assert!(heard(&mut recorder, &json!({"data": [1, 2, 3], "sampleRate": 4_000_000_000_u32})).is_empty());
+        assert!(heard(&mut recorder, &json!({"data": vec![255; 40], "format": "opus"})).is_empty());
     }
 }
