@@ -140,11 +140,11 @@ mod tests {
             .collect();
         let mut named = Recorder::default();
         let frames: Vec<_> =
-            packets.iter().flat_map(|data| heard(&mut named, json!({"id": 1, "data": data, "format": "opus"}))).collect();
+            packets.iter().flat_map(|data| heard(&mut named, &json!({"id": 1, "data": data, "format": "opus"}))).collect();
         assert_eq!(frames.len(), 50);
         let mut headed = Recorder::default();
-        assert!(heard(&mut headed, json!({"data": b"OpusHead\x01\x01"})).is_empty());
-        let again: Vec<_> = packets.iter().flat_map(|data| heard(&mut headed, json!({"id": 1, "data": data}))).collect();
+        assert!(heard(&mut headed, &json!({"data": b"OpusHead\x01\x01"})).is_empty());
+        let again: Vec<_> = packets.iter().flat_map(|data| heard(&mut headed, &json!({"id": 1, "data": data}))).collect();
         assert!(again == frames);
     }
 
