@@ -239,7 +239,10 @@ fn api_md_lists_every_route() {
         let of_the_page = route.contains('*') || ["/index.html", "/favicon.svg", "/style.css"].contains(&route.as_str());
         // `…/poster` stands behind its sibling, on the same line.
         let short = route.rsplit('/').next().is_some_and(|last| text.contains(&format!("…/{last}`")));
-        of_the_page || short || text.contains(&route.replace(":id", "{id}"))
+        // `/a/:id` is written `/a/{id}`.
+        let segments =
+            route.split('/').map(|part| part.strip_prefix(':').map_or(part.to_owned(), |name| format!("{{{name}}}")));
+        of_the_page || short || text.contains(&segments.collect::<Vec<_>>().join("/"))
     };
     let unlisted = |line: &str| {
         let mut routes = quoted(line, ".at(\"").into_iter().chain(quoted(line, "path = \""));

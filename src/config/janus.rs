@@ -18,7 +18,7 @@ pub struct Janus {
     /// Where the server's WebSocket is. `JANUS_URL` of the environment, where the file leaves it as it is.
     #[garde(custom(websocket))]
     pub url: String,
-    /// The server's `api_secret`; empty: none is sent. `JANUS_API_SECRET` of the environment, where the file leaves it as it is.
+    /// The server's `api_secret`; empty: `JANUS_API_SECRET` of the environment, or else `janusrocks`.
     #[garde(skip)]
     pub secret: Secret,
     /// Which room of its audiobridge.
@@ -86,7 +86,7 @@ impl Default for Janus {
         Self {
             enabled: false,
             url: DEFAULT_URL.into(),
-            secret: DEFAULT_SECRET.into(),
+            secret: Secret::default(),
             room: 1234,
             pin: Secret::default(),
             room_secret: Secret::default(),
@@ -118,10 +118,8 @@ impl Janus {
         {
             url.clone_into(&mut self.url);
         }
-        if self.secret.reveal() == Some(DEFAULT_SECRET)
-            && let Some(secret) = named("JANUS_API_SECRET")
-        {
-            self.secret = secret.into();
+        if self.secret.reveal().is_none() {
+            self.secret = named("JANUS_API_SECRET").unwrap_or(DEFAULT_SECRET).into();
         }
         self
     }
@@ -214,8 +212,8 @@ mod tests {
         let own = Janus { url: "ws://file:1".into(), secret: "file".into(), ..Janus::default() };
         let janus = own.with_environment(&environment);
         assert_eq!((janus.url.as_str(), janus.secret.reveal()), ("ws://file:1", Some("file")));
-        let none = Janus { secret: Secret::default(), ..Janus::default() };
-        assert_eq!(none.with_environment(&environment).secret.reveal(), None, "a server without a secret");
+        let none = Janus::default().with_environment(&BTreeMap::new());
+        assert_eq!(none.secret.reveal(), Some("janusrocks"), "as the seed has it");
     }
 
     #[test]
