@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use poem::Request;
-use poem::http::{HeaderMap, header};
+use poem::http::{HeaderMap, Version, header};
 
 /// A name in `Host` may be looked up for this long; without it the other candidates remain.
 const RESOLVE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -14,9 +14,11 @@ pub(super) fn address(request: &Request, trusted: &[IpAddr]) -> Option<IpAddr> {
     address_of(peer(request)?, request.headers(), trusted)
 }
 
-/// Whether the request was made on this machine, and not by a page whose name was bent to it (DNS rebinding).
+/// Whether the request was made on this machine, and not by a page whose name was bent to it (DNS rebinding). HTTP/1.0 is what
+/// nginx speaks to us unless it is told otherwise: such a request may come from anywhere.
 pub(super) fn is_local(request: &Request, trusted: &[IpAddr]) -> bool {
-    peer(request).is_some_and(|peer| is_local_to(peer, request.headers(), trusted))
+    let is_forwarded = request.version() < Version::HTTP_11;
+    !is_forwarded && peer(request).is_some_and(|peer| is_local_to(peer, request.headers(), trusted))
 }
 
 /// The address that the request went to, as far as its `Host` tells.

@@ -158,7 +158,8 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
 }
 
 fn foreign() -> Failure {
-    let msg = "pages of other sites may not call this: add their origin to server.cors";
+    let msg = "pages of other sites may not call this: add their origin to server.cors. If the page is our own, a proxy hides \
+               its name: for nginx add proxy_set_header Host $http_host;";
     Failure::new(StatusCode::FORBIDDEN, "foreign_origin", msg)
 }
 
@@ -234,6 +235,10 @@ enum Origin {
 
 fn allowed_origin(request: &Request, listed: &[String]) -> Origin {
     let Some(value) = request.headers().get(header::ORIGIN) else { return Origin::Same };
+    // What a browser says itself, and no page can (Fetch Metadata): it knows our name also where a proxy has replaced it.
+    if request.headers().get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
+        return Origin::Same;
+    }
     let Ok(origin) = value.to_str() else { return Origin::Foreign };
     let host = request.headers().get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
     let forwarded = request.headers().get("x-forwarded-host").and_then(|h| h.to_str().ok());
