@@ -1,7 +1,7 @@
 //! One answer as its body comes: events in, what a person is to hear and read out.
 //!
 //! The first item of each body is not the answer but what the person said themselves, under the text "assistant:\n". The last
-//! one has the text "\n<end>" and no sound. In between are some words and the half second of sound that says them.
+//! one has the text `"\n<end>"` and no sound. In between are some words and the half second of sound that says them.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
