@@ -118,10 +118,17 @@ impl Janus {
         {
             url.clone_into(&mut self.url);
         }
-        if self.secret.reveal().is_none() {
-            self.secret = named("JANUS_API_SECRET").unwrap_or(DEFAULT_SECRET).into();
+        if self.secret.reveal().is_none()
+            && let Some(secret) = named("JANUS_API_SECRET")
+        {
+            self.secret = secret.into();
         }
         self
+    }
+
+    /// What is sent as `apisecret`.
+    pub fn api_secret(&self) -> &str {
+        self.secret.reveal().unwrap_or(DEFAULT_SECRET)
     }
 }
 
@@ -213,7 +220,7 @@ mod tests {
         let janus = own.with_environment(&environment);
         assert_eq!((janus.url.as_str(), janus.secret.reveal()), ("ws://file:1", Some("file")));
         let none = Janus::default().with_environment(&BTreeMap::new());
-        assert_eq!(none.secret.reveal(), Some("janusrocks"), "as the seed has it");
+        assert_eq!(none.api_secret(), "janusrocks", "as the seed has it");
     }
 
     #[test]

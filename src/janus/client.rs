@@ -162,7 +162,7 @@ impl Client {
     async fn visit(&mut self, kept: &mut Option<(Presence, Instant)>) -> Result<Left, Failure> {
         let stop = self.stop.clone();
         let arriving = async {
-            let (line, events) = Signalling::connect(&self.config.url, &self.config.secret).await?;
+            let (line, events) = Signalling::connect(&self.config.url, self.config.api_secret()).await?;
             let customs = customs(&line).await?;
             let claimed = match kept.take() {
                 Some((presence, _)) => claim(&line, presence).await,

@@ -101,7 +101,7 @@ pub(super) struct Signalling {
 }
 
 impl Signalling {
-    pub(super) async fn connect(url: &str, secret: &Secret) -> Result<(Self, mpsc::Receiver<(Option<u64>, Event)>), Error> {
+    pub(super) async fn connect(url: &str, secret: &str) -> Result<(Self, mpsc::Receiver<(Option<u64>, Event)>), Error> {
         let mut request = url.into_client_request().map_err(|_| Error::Unreachable)?;
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
         let config =
@@ -115,7 +115,7 @@ impl Signalling {
         let (requests, requested) = mpsc::channel(REQUEST_QUEUE);
         let (tell, events) = mpsc::channel(EVENT_QUEUE);
         let (end, ended) = (CancellationToken::new(), CancellationToken::new());
-        let line = Line { secret: secret.clone(), waiting: BTreeMap::new(), sent: 0, tell };
+        let line = Line { secret: secret.into(), waiting: BTreeMap::new(), sent: 0, tell };
         let (until, over) = (end.clone(), ended.clone());
         tokio::spawn(async move {
             line.run(socket, requested, until).await;
@@ -301,7 +301,7 @@ mod tests {
             ]
         })
         .await;
-        let (signalling, mut events) = Signalling::connect(&url, &Secret::default()).await.unwrap();
+        let (signalling, mut events) = Signalling::connect(&url, "").await.unwrap();
         for _ in 0..2 {
             let reply = signalling.ask(Place::handle(1, 2), join()).await.unwrap();
             assert!(matches!(reply, Reply::Plugin { data, .. } if data["id"] == 7));
@@ -319,7 +319,7 @@ mod tests {
             if held.len() == 3 { held.drain(..).rev().collect() } else { vec![] }
         })
         .await;
-        let (signalling, _events) = Signalling::connect(&url, &Secret::default()).await.unwrap();
+        let (signalling, _events) = Signalling::connect(&url, "").await.unwrap();
         let ask = || signalling.ask(Place::default(), Request::Create);
         let (a, b, c) = tokio::join!(ask(), ask(), ask());
         assert_eq!([a, b, c].map(|reply| reply.unwrap().id().unwrap()), [0, 1, 2]);
@@ -328,23 +328,23 @@ mod tests {
     #[tokio::test]
     async fn an_error_that_names_no_request_is_that_of_the_oldest() {
         let url = server(|_| vec![json!({"janus": "error", "error": {"code": 456, "reason": "Missing"}})]).await;
-        let (signalling, _events) = Signalling::connect(&url, &Secret::default()).await.unwrap();
+        let (signalling, _events) = Signalling::connect(&url, "").await.unwrap();
         assert!(signalling.ask(Place::default(), Request::Create).await.unwrap_err().is(456));
     }
 
     #[tokio::test]
     async fn whoever_waits_is_told_when_the_connection_breaks() {
         let url = server(|_| vec![Value::Null]).await;
-        let (signalling, mut events) = Signalling::connect(&url, &Secret::default()).await.unwrap();
+        let (signalling, mut events) = Signalling::connect(&url, "").await.unwrap();
         assert_eq!(signalling.ask(Place::default(), Request::Create).await, Err(Error::Gone));
         assert_eq!(events.recv().await, None);
-        assert_eq!(Signalling::connect("ws://127.0.0.1:1", &Secret::default()).await.err(), Some(Error::Unreachable));
+        assert_eq!(Signalling::connect("ws://127.0.0.1:1", "").await.err(), Some(Error::Unreachable));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_does_not_answer_is_gone_after_its_time() {
         let url = server(|_| vec![]).await;
-        let (signalling, mut events) = Signalling::connect(&url, &Secret::default()).await.unwrap();
+        let (signalling, mut events) = Signalling::connect(&url, "").await.unwrap();
         let error = signalling.ask(Place::default(), Request::Create).await.unwrap_err();
         assert_eq!(error, Error::Timeout("create"));
         let _alive = signalling.keep_alive(1, Duration::from_secs(25));
