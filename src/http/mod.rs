@@ -74,7 +74,7 @@ impl App {
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
-            streams: sse::places(),
+            streams: Arc::new(Semaphore::new(sse::STREAMS)),
             xiaozhi,
             signalling,
         })

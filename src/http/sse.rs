@@ -12,8 +12,8 @@ use poem::web::Data;
 use poem::{Body, IntoResponse, Request, Response, handler};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::livetalking::session;
@@ -133,11 +133,6 @@ fn line(status: &str, text: Option<&str>) -> Value {
         Some(text) => json!({"status": status, "text": text}),
         None => json!({"status": status}),
     }
-}
-
-/// Places for streams.
-pub(super) fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(STREAMS))
 }
 
 #[cfg(test)]

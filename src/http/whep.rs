@@ -79,8 +79,9 @@ pub(super) async fn trickle(
     let session = find(app.0, &session)?;
     app.limits.call(session.id())?;
     let link = parse(&viewer).and_then(|viewer| session.link(viewer)).ok_or_else(unknown)?;
-    if body.lines().any(|line| line.starts_with("a=ice-pwd:")) && !body.lines().any(|line| line.starts_with("a=candidate:"))
-    {
+    // Each fragment repeats its credentials (RFC 8840 §4.4); one that brings nothing else can only want new ones.
+    let has = |attribute: &str| body.lines().any(|line| line.starts_with(attribute));
+    if has("a=ice-pwd:") && !has("a=candidate:") && !has("a=end-of-candidates") {
         let msg = "ICE is not restarted here: delete this viewer and offer again";
         return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "no_ice_restart", msg).into());
     }

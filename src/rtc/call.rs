@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
 use rtc::interceptor::{Registry, Slot as ChainSlot};
 use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
@@ -17,15 +16,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionState,
-    RTCSessionDescription, SettingEngineBuilder,
+    PeerConnection, PeerConnectionBuilder, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
 
-use super::microphone::{self, Arrived, Floor};
+use super::microphone::{Arrived, Floor};
 use super::peer::{
-    GATHER_TIMEOUT, ICE_CHECK, Lease, Life, Limits, Outgoing, SEND_QUEUE, Streams, checks_within, opus_codec, random_text,
+    Channels, GATHER_TIMEOUT, Handler, ICE_CHECK, Lease, Life, Limits, Outgoing, SEND_QUEUE, Streams, checks_within,
+    opus_codec, random_text,
 };
 use super::reports::{self, OneClock};
 use super::socket::SharedSocketRuntime;
@@ -86,7 +84,7 @@ impl Call {
         let (gathered_tx, mut gathered) = watch::channel(false);
         let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
         let arrived = Arc::<Arrived>::default();
-        let patience = Limits::default().connect;
+        let limits = Limits::default();
 
         let mut engine = MediaEngine::default();
         let opus = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: OPUS };
@@ -96,12 +94,20 @@ impl Call {
         let registry = configure_rtcp_reports(Registry::new()).with(ChainSlot::from(reports::SLOT), clock);
         let setting = SettingEngineBuilder::default()
             .with_include_loopback_candidate(true)
-            .with_ice_connection_attempts(Some(ICE_CHECK), Some(checks_within(patience)))
+            .with_ice_connection_attempts(Some(ICE_CHECK), Some(checks_within(limits.connect)))
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .with_ice_credentials(ufrag, password)
             .build();
-        let floor = Arc::new(Floor::new(ears));
-        let handler = Handler { gathered: gathered_tx, state: state_tx, floor, arrived: Arc::clone(&arrived) };
+        let handler = Handler {
+            gathered: gathered_tx,
+            state: state_tx,
+            // The offer has no line for any.
+            channels: Channels::default(),
+            events: events.clone(),
+            limits,
+            floor: Arc::new(Floor::new(ears)),
+            arrived: Arc::clone(&arrived),
+        };
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
                 .with_media_engine(engine)
@@ -135,7 +141,7 @@ impl Call {
             stop: stop.clone(),
             lease,
             events,
-            patience,
+            patience: limits.connect,
             connected,
         };
         tokio::spawn(life.run());
@@ -200,34 +206,6 @@ async fn describe(
 /// and some mixers garble them (Janus begins one with a stray `0`).
 fn without_formats(answer: &str) -> String {
     answer.lines().filter(|line| !line.starts_with("a=fmtp:")).map(|line| format!("{line}\r\n")).collect()
-}
-
-/// Hears from the WebRTC stack, on its driver task: only notes and spawns.
-struct Handler {
-    gathered: watch::Sender<bool>,
-    state: watch::Sender<RTCPeerConnectionState>,
-    floor: Arc<Floor>,
-    arrived: Arc<Arrived>,
-}
-
-#[async_trait]
-impl PeerConnectionEventHandler for Handler {
-    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
-        if state == RTCIceGatheringState::Complete {
-            self.gathered.send_replace(true);
-        }
-    }
-
-    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        self.state.send_replace(state);
-    }
-
-    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        if track.kind().await != RtpCodecKind::Audio {
-            return;
-        }
-        tokio::spawn(microphone::read(track, Arc::clone(&self.floor), Arc::clone(&self.arrived)));
-    }
 }
 
 /// The sink of a call: a queue that never blocks the encoder.

@@ -37,7 +37,7 @@ use webrtc::peer_connection::{
 
 use super::estimate::{self, Estimate};
 use super::feedback::{self, KeyframeRequests};
-use super::microphone::Floor;
+use super::microphone::{Arrived, Floor};
 use super::reports::{self, OneClock, Origin};
 use super::rtp::Stream;
 use super::sdp::VideoLine;
@@ -140,7 +140,7 @@ pub enum Event {
     Closed(Closed),
 }
 
-type Channels = Arc<Mutex<HashMap<String, Arc<dyn DataChannel>>>>;
+pub(super) type Channels = Arc<Mutex<HashMap<String, Arc<dyn DataChannel>>>>;
 
 /// One viewer.
 pub struct Peer {
@@ -194,6 +194,7 @@ impl Peer {
             events: events.clone(),
             limits,
             floor: Arc::clone(&floor),
+            arrived: Arc::default(),
         };
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
@@ -399,13 +400,14 @@ pub(super) fn local_track(kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32, rtx
 }
 
 /// Hears from the WebRTC stack, on its driver task: only notes and spawns.
-struct Handler {
-    gathered: watch::Sender<bool>,
-    state: watch::Sender<RTCPeerConnectionState>,
-    channels: Channels,
-    events: mpsc::Sender<Event>,
-    limits: Limits,
-    floor: Arc<Floor>,
+pub(super) struct Handler {
+    pub(super) gathered: watch::Sender<bool>,
+    pub(super) state: watch::Sender<RTCPeerConnectionState>,
+    pub(super) channels: Channels,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) limits: Limits,
+    pub(super) floor: Arc<Floor>,
+    pub(super) arrived: Arc<Arrived>,
 }
 
 #[async_trait]
@@ -424,7 +426,7 @@ impl PeerConnectionEventHandler for Handler {
         if track.kind().await != RtpCodecKind::Audio {
             return;
         }
-        tokio::spawn(microphone::read(track, Arc::clone(&self.floor), Arc::default()));
+        tokio::spawn(microphone::read(track, Arc::clone(&self.floor), Arc::clone(&self.arrived)));
     }
 
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {

@@ -28,6 +28,13 @@ pub struct Guest {
 }
 
 impl Session {
+    /// A new session that shows `avatar`; empty: the default one. It ends unless somebody comes.
+    pub fn open(shared: &Arc<Shared>, avatar: &str) -> Result<Arc<Self>, NoGuest> {
+        let avatar = shared.catalogue.get(avatar)?;
+        let slot = shared.registry.reserve().inspect_err(|_| metrics::rejected("L1"))?;
+        Ok(Self::start(shared, slot, &avatar)?)
+    }
+
     /// Lets a guest in; `kind` names it in the log. It has an ear if the server has.
     pub fn welcome(self: &Arc<Self>, shared: &Arc<Shared>, kind: &'static str) -> Result<Guest, JoinError> {
         let seat = Seat::take(self)?;
@@ -61,11 +68,9 @@ pub enum NoGuest {
 }
 
 impl Guest {
-    /// The first in a new session that shows `avatar`; empty: the default one. `kind` names it in the log.
+    /// The first in a new session ([`Session::open`]). `kind` names it in the log.
     pub fn open(shared: &Arc<Shared>, avatar: &str, kind: &'static str) -> Result<Self, NoGuest> {
-        let avatar = shared.catalogue.get(avatar)?;
-        let slot = shared.registry.reserve().inspect_err(|_| metrics::rejected("L1"))?;
-        Ok(Session::start(shared, slot, &avatar)?.welcome(shared, kind)?)
+        Ok(Session::open(shared, avatar)?.welcome(shared, kind)?)
     }
 
     /// Where it is.

@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use poem::web::Data;
 use poem::web::websocket::{CloseCode, Message, WebSocket, WebSocketConfig, WebSocketStream};
 use poem::{IntoResponse, Request, Response, handler};
+use serde::Deserialize;
 use tracing::info;
 
 use super::device::{self, Caller};
@@ -15,6 +16,7 @@ use crate::metrics;
 
 /// Longest message (L9).
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
 impl Gateway {
     /// Devices on the list need no token; without a token, nobody else comes in.
     pub(super) fn admits(&self, device: &str, client: &str, token: &str) -> bool {
@@ -44,9 +46,14 @@ pub(crate) async fn device_socket(
     Data(gateway): Data<&Arc<Gateway>>,
 ) -> Response {
     let Ok(socket) = socket else { return "Server is running\n".into_response() };
-    let device = word(request, "device-id");
-    let client = word(request, "client-id");
-    let authorization = word(request, "authorization");
+    let asked: Asked = request.params().unwrap_or_default();
+    let said = |name: &str, asked: String| match request.headers().get(name).and_then(|value| value.to_str().ok()) {
+        Some(value) => value.to_owned(),
+        None => asked,
+    };
+    let device = said("device-id", asked.device_id);
+    let client = said("client-id", asked.client_id);
+    let authorization = said("authorization", asked.authorization);
     let token = authorization.strip_prefix("Bearer ").unwrap_or(&authorization);
     let refusal = if device.is_empty() || device.len() > MAX_ID_BYTES || client.len() > MAX_ID_BYTES {
         Some("端口正常，如需测试连接，请启动digital-human测试")
@@ -55,9 +62,10 @@ pub(crate) async fn device_socket(
     } else {
         Some("认证失败")
     };
-    let version = word(request, "protocol-version").parse().unwrap_or(1);
-    let from_mqtt = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "from=mqtt_gateway"));
-    let framing = if from_mqtt { Framing::Gateway } else { Framing::of_version(version) };
+    let framing = match said("protocol-version", asked.protocol_version).parse() {
+        _ if asked.from == "mqtt_gateway" => Framing::Gateway,
+        version => Framing::of_version(version.unwrap_or(1)),
+    };
     let gateway = Arc::clone(gateway);
     let limits = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE_BYTES))
@@ -80,14 +88,13 @@ async fn refuse(socket: WebSocketStream, why: &'static str) {
     device::part(&mut out, &mut messages, Message::close_with(CloseCode::Policy, "")).await;
 }
 
-/// From the headers, or, for browsers, which cannot set them, from the query.
-fn word(request: &Request, name: &str) -> String {
-    if let Some(value) = request.headers().get(name).and_then(|value| value.to_str().ok()) {
-        return value.to_owned();
-    }
-    let query = request.uri().query().unwrap_or_default();
-    let pairs = reqwest::Url::parse(&format!("http://query/?{query}"));
-    let found =
-        pairs.ok().and_then(|url| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()));
-    found.unwrap_or_default()
+/// What may stand behind the `?`: browsers cannot set headers of a socket.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Asked {
+    device_id: String,
+    client_id: String,
+    authorization: String,
+    protocol_version: String,
+    from: String,
 }

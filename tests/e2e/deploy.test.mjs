@@ -4,7 +4,6 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import dgram from 'node:dgram';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -12,7 +11,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { Server, binary, browser, freePort, inbound, root, sleep, until, watch } from './support.mjs';
+import { Server, binary, browser, freePort, inbound, root, sleep, stunAnswers, until, watch } from './support.mjs';
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'visavis-deploy-'));
 const started = [];
@@ -191,18 +190,7 @@ test('through coturn alone, with the names and passwords that we make, the page 
   started.push(turn);
   let log = '';
   turn.stdout.on('data', (data) => (log += data));
-  // It is there once it answers a STUN request (RFC 8489 §5).
-  const request = Buffer.alloc(20);
-  request.writeUInt16BE(1, 0);
-  request.writeUInt32BE(0x2112a442, 4);
-  const socket = dgram.createSocket('udp4');
-  let answered = false;
-  socket.on('message', () => (answered = true));
-  await until('coturn', () => {
-    if (!answered) socket.send(request, port, host);
-    return answered;
-  });
-  socket.close();
+  await stunAnswers(host, port);
   const own = await Server.start({
     VISAVIS_WEBRTC__TURN__URLS: `["turn:${host}:${port}?transport=udp"]`, VISAVIS_WEBRTC__TURN__SECRET: 'south',
   }, host);

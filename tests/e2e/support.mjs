@@ -3,6 +3,7 @@
 // The server is the debug build with the `testing` feature; each test file starts one on a port of its own.
 
 import { spawn } from 'node:child_process';
+import dgram from 'node:dgram';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
@@ -279,6 +280,21 @@ export async function until(what, probe, timeout = 10_000) {
     if (performance.now() - began > timeout) throw new Error(`waited ${timeout} ms for ${what}`);
     await sleep(50);
   }
+}
+
+/** Waits until a relay answers a STUN request (RFC 8489 §5). */
+export async function stunAnswers(host, port) {
+  const request = Buffer.alloc(20);
+  request.writeUInt16BE(1, 0);
+  request.writeUInt32BE(0x2112a442, 4);
+  const socket = dgram.createSocket('udp4');
+  let answered = false;
+  socket.on('message', () => (answered = true));
+  await until('the relay', () => {
+    if (!answered) socket.send(request, port, host);
+    return answered;
+  });
+  socket.close();
 }
 
 export function temporary(name) {

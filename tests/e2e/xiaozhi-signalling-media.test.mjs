@@ -6,7 +6,6 @@
 
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
-import dgram from 'node:dgram';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -14,7 +13,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Ears } from './seed002/ears.mjs';
 import {
-  Server, binary, freePort, heard, hearingBrowser, inbound, likeness, listen, root, sleep, until, wav, writeWav,
+  Server, binary, freePort, heard, hearingBrowser, inbound, likeness, listen, root, sleep, stunAnswers, until, wav, writeWav,
 } from './support.mjs';
 
 const SILENCE_S = Number(process.env.XIAOZHI_SILENCE_S ?? 15);
@@ -262,18 +261,7 @@ async function relay(host) {
     '-n', '-L', host, '-E', host, '-p', String(port), '--min-port', '40000', '--max-port', '40100', '--lt-cred-mech',
     '--user', 'u:p', '--realm', 'r', '--no-tls', '--no-dtls', '--no-cli', '--log-file', 'stdout', '--pidfile', path.join(folder, 'turn.pid'),
   ]);
-  // It is there once it answers a STUN request (RFC 8489 §5).
-  const request = Buffer.alloc(20);
-  request.writeUInt16BE(1, 0);
-  request.writeUInt32BE(0x2112a442, 4);
-  const socket = dgram.createSocket('udp4');
-  let answered = false;
-  socket.on('message', () => (answered = true));
-  await until('coturn', () => {
-    if (!answered) socket.send(request, port, host);
-    return answered;
-  });
-  socket.close();
+  await stunAnswers(host, port);
   return { turn, urls: `turn:${host}:${port}` };
 }
 

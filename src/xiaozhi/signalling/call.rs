@@ -16,7 +16,7 @@ use super::control::{Control, Recorder};
 use super::{Caller, Signalling, message};
 use crate::metrics;
 use crate::rtc::{self, Closed, Limits, Offer};
-use crate::session::{Event, JoinError, Link, Notice, Session, Shared, Terms};
+use crate::session::{Event, JoinError, Link, NoGuest, Notice, Session, Shared, Terms};
 use crate::xiaozhi::Devices;
 use crate::xiaozhi::devices::Attached;
 use crate::xiaozhi::messages::Messages;
@@ -163,17 +163,12 @@ impl Call {
 
 /// A session with the default avatar.
 fn start(shared: &Arc<Shared>) -> Result<Arc<Session>, NoCall> {
-    let avatar = shared.catalogue.get("").map_err(|error| {
-        error!(%error, "no avatar for a session");
-        NoCall::Internal
-    })?;
-    let slot = shared.registry.reserve().map_err(|_| {
-        metrics::rejected("L1");
-        NoCall::Full
-    })?;
-    Session::start(shared, slot, &avatar).map_err(|error| {
-        error!(%error, "no thread for a session");
-        NoCall::Internal
+    Session::open(shared, "").map_err(|error| match error {
+        NoGuest::Slot(_) => NoCall::Full,
+        error => {
+            error!(%error, "no session for a client");
+            NoCall::Internal
+        }
     })
 }
 

@@ -10,7 +10,6 @@ mod socket;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use poem::web::websocket::{WebSocketConfig, WebSocketStream};
 use tokio::sync::Semaphore;
@@ -105,9 +104,4 @@ impl Signalling {
         let name = caller.session_id[..8].to_owned();
         Socket::run(self, caller, stream, admission.0).instrument(info_span!("signalling", id = name)).await;
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "clients compare it with their own wall clock")]
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -16,10 +16,11 @@ use tracing::{debug, info};
 use super::call::{Call, NoCall};
 use super::limits::{Manners, Place};
 use super::message::{self, Incoming};
-use super::{Caller, MESSAGE_BYTES, Signalling, unix_seconds};
+use super::{Caller, MESSAGE_BYTES, Signalling};
 use crate::metrics;
 use crate::rtc::Offer;
 use crate::session::Session;
+use crate::xiaozhi::token;
 
 /// Messages of a session that wait for the socket. Full: the message is lost and counted.
 const OUTBOX_QUEUE: usize = 64;
@@ -114,7 +115,7 @@ impl Socket {
 
     /// Why we close it; `None`: it is gone.
     async fn speak(&mut self, outgoing: &mut mpsc::Receiver<Value>) -> Option<(CloseCode, &'static str)> {
-        let server_info = json!({"container_ip": self.caller.host, "timestamp": unix_seconds()});
+        let server_info = json!({"container_ip": self.caller.host, "timestamp": token::now().as_secs()});
         let hello = json!({
             "type": "connected",
             "client_id": self.caller.client_id,
@@ -179,7 +180,7 @@ impl Socket {
         }
         match message::parse(text) {
             Ok(Incoming::Ping { timestamp }) => {
-                let timestamp = timestamp.unwrap_or_else(|| unix_seconds().into());
+                let timestamp = timestamp.unwrap_or_else(|| token::now().as_secs().into());
                 self.send(&json!({"type": "pong", "timestamp": timestamp})).await?;
             }
             Ok(Incoming::Offer { sdp, device }) => self.offer(&sdp, device).await?,
@@ -259,7 +260,7 @@ impl Socket {
         }
         self.call = Some(call);
         let client_id = self.caller.client_id.clone();
-        let hello = json!({"client_id": client_id, "timestamp": unix_seconds()});
+        let hello = json!({"client_id": client_id, "timestamp": token::now().as_secs()});
         self.send(&json!({"type": "connected", "payload": hello})).await?;
         self.send(&message::answer(&client_id, &sdp)).await?;
         for candidate in message::candidates(&sdp) {
