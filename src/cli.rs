@@ -1,6 +1,8 @@
 //! The command line. `serve` is what runs when nothing is said.
 
+mod doctor;
 mod janus;
+mod phone;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -13,7 +15,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use futures_util::StreamExt;
 use garde::Validate;
 
-use crate::config::{Config, LLM_CONFIG};
+use crate::config::{Config, LLM_CONFIG, TlsMode};
 use crate::media::{AUDIO_RATE_HZ, write_wav};
 use crate::models;
 use crate::offline::{self, Film};
@@ -63,6 +65,8 @@ enum Command {
     Config(ConfigCommand),
     /// Measure a running server: pacing, latency, capacity
     Bench(bench::Options),
+    /// Say what works on this machine, what does not, and what to do
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -197,6 +201,7 @@ fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
         }
         Command::Config(ConfigCommand::Show) => say(config.show().trim_end()),
         Command::Config(ConfigCommand::Check) => return Ok(check(&config)),
+        Command::Doctor(doctor) => return runtime()?.block_on(doctor::run(doctor, &config)),
         Command::Bench(options) => runtime()?.block_on(bench::run(options))?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "visavis", &mut std::io::stdout());
@@ -212,10 +217,17 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let advertise = config.webrtc.advertise.clone();
     let sessions = config.server.max_sessions;
+    let has_tls = config.tls.mode != TlsMode::Off;
     let server = Server::load(config).await?;
     let address = server.address()?;
     let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
     say(&format!("visavis {} is ready: http://{host}:{}/", env!("CARGO_PKG_VERSION"), address.port()));
+    if let Some(url) = has_tls.then(|| phone::url(address)).flatten() {
+        say(&format!("for a phone in this network: {url}"));
+        if let (true, Some(picture)) = (std::io::stdout().is_terminal(), phone::picture(&url)) {
+            say(&picture);
+        }
+    }
     tracing::info!(%address, sessions, ?advertise, "ready");
     server.run().await?;
     Ok(())
@@ -275,15 +287,20 @@ fn list_avatars(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(config: &Config) -> u8 {
-    let faults: Vec<String> = [
+/// What is wrong with the configuration, the avatars and the models.
+fn faults(config: &Config) -> Vec<String> {
+    [
         tts::check(&config.tts).err().map(|error| error.to_string()),
         Catalogue::load(&config.avatars.dir, &config.avatars.default).err().map(|error| error.to_string()),
         models::verify(&config.models.dir, &config.tts.models()).err().map(|error| error.to_string()),
     ]
     .into_iter()
     .flatten()
-    .collect();
+    .collect()
+}
+
+fn check(config: &Config) -> u8 {
+    let faults = faults(config);
     if faults.is_empty() {
         say("the configuration, the avatars and the models are in order");
         return 0;

@@ -6,6 +6,7 @@
 
 mod audio_proxy;
 mod janus;
+mod tls;
 mod xiaozhi;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::{asr, llm, tts};
 
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
+pub use tls::{Tls, TlsMode};
 pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 
 pub use crate::values::Secret;
@@ -43,6 +45,9 @@ pub struct Config {
     /// HTTP and admission.
     #[garde(dive)]
     pub server: Server,
+    /// HTTPS.
+    #[garde(dive)]
+    pub tls: Tls,
     /// Media transport.
     #[garde(dive)]
     pub webrtc: WebRtc,
@@ -122,12 +127,15 @@ impl Default for Server {
 }
 
 /// `webrtc:`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebRtc {
     /// Addresses under which viewers reach this machine and that it cannot know itself.
     #[garde(length(max = 8))]
     pub advertise: Vec<IpAddr>,
+    /// Whether media may come by TCP, too, on the port of HTTP.
+    #[garde(skip)]
+    pub tcp: bool,
     /// STUN servers for the page, `stun:host:port`.
     #[garde(inner(custom(stun_url)))]
     pub stun: Vec<String>,
@@ -137,6 +145,12 @@ pub struct WebRtc {
     /// Bounds of the video encoders.
     #[garde(custom(ordered))]
     pub bitrate: BitrateBounds,
+}
+
+impl Default for WebRtc {
+    fn default() -> Self {
+        Self { advertise: Vec::new(), tcp: true, stun: Vec::new(), turn: Turn::default(), bitrate: BitrateBounds::default() }
+    }
 }
 
 /// `webrtc.turn:`

@@ -31,6 +31,8 @@ use crate::xiaozhi::{self, Signalling};
 use error::Failure;
 use gate::Limits;
 
+pub use v1::turn_credentials;
+
 /// Negotiations at once, and those that may wait (L2).
 const NEGOTIATIONS: usize = 4;
 const NEGOTIATIONS_WAITING: usize = 16;
@@ -78,6 +80,11 @@ impl App {
             xiaozhi,
             signalling,
         })
+    }
+
+    /// Where media and HTTP arrive.
+    fn port(&self) -> u16 {
+        self.shared.rtc.mux.local_addr().port()
     }
 }
 

@@ -215,7 +215,7 @@ pub(super) fn ice_servers(app: &App) -> Vec<IceServer> {
         servers.push(IceServer { urls: webrtc.stun.clone(), username: None, credential: None });
     }
     if !webrtc.turn.urls.is_empty() {
-        let credentials = webrtc.turn.secret.reveal().map(|secret| turn_credentials(secret, expiry()));
+        let credentials = webrtc.turn.secret.reveal().map(turn_credentials);
         let (username, credential) = credentials.unzip();
         servers.push(IceServer { urls: webrtc.turn.urls.clone(), username, credential });
     }
@@ -228,8 +228,13 @@ fn expiry() -> u64 {
     (now + TURN_TTL).as_secs()
 }
 
-/// User name and password that coturn's `use-auth-secret` accepts until `expiry` (draft-uberti-behave-turn-rest-00 §2.2).
-fn turn_credentials(secret: &str, expiry: u64) -> (String, String) {
+/// User name and password for coturn, good for ten minutes.
+pub fn turn_credentials(secret: &str) -> (String, String) {
+    credentials_until(secret, expiry())
+}
+
+/// What coturn's `use-auth-secret` accepts until `expiry` (draft-uberti-behave-turn-rest-00 §2.2).
+fn credentials_until(secret: &str, expiry: u64) -> (String, String) {
     let username = format!("{expiry}:visavis");
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(username.as_bytes());
@@ -244,7 +249,7 @@ mod tests {
     #[test]
     fn turn_credentials_are_what_coturn_computes() {
         // printf '1700000000:visavis' | openssl dgst -sha1 -hmac north -binary | base64
-        let (username, credential) = turn_credentials("north", 1_700_000_000);
+        let (username, credential) = credentials_until("north", 1_700_000_000);
         assert_eq!(username, "1700000000:visavis");
         assert_eq!(credential, "zv6NvzCru86tejALRlOQaWI5pJY=");
     }

@@ -65,7 +65,7 @@ pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
         ears: None,
         history: History { system_prompt: String::new(), tokens: 1_000 },
         catalogue: Arc::new(Catalogue::load(&root.join("assets/avatars"), "mira").unwrap()),
-        rtc: Settings { mux, advertise: vec![], bitrate },
+        rtc: Settings { mux, advertise: vec![], tcp: true, bitrate },
         bitrate,
         speech_models: minicpm::Pool::new(speech_models).unwrap(),
         stop: CancellationToken::new(),
@@ -99,7 +99,7 @@ impl Room {
         let shared = shared(&minicpm::Config::default());
         let slot = shared.registry.reserve().unwrap();
         let session = Session::start(&shared, slot, &shared.catalogue.get("").unwrap()).unwrap();
-        session.viewers.send_replace(1);
+        session.viewers.send_modify(|viewers| viewers.seats = 1);
         let notices = session.subscribe();
         let (microphone, frames) = mpsc::channel(1_000);
         let mic = watch::Sender::default();

@@ -39,6 +39,7 @@ use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
 use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
 
+use audience::Viewers;
 use conversation::{Command, Conversation, Saying, Words};
 
 pub use ear::{Ears, Mic};
@@ -124,7 +125,7 @@ pub struct Session {
     commands: mpsc::Sender<Command>,
     notices: broadcast::Sender<Notice>,
     stop: CancellationToken,
-    viewers: watch::Sender<usize>,
+    viewers: watch::Sender<Viewers>,
     /// Held for a look-up or a change.
     inner: Mutex<Inner>,
 }
@@ -161,7 +162,7 @@ impl Session {
             commands,
             notices: broadcast::Sender::new(NOTICE_QUEUE),
             stop: CancellationToken::new(),
-            viewers: watch::Sender::new(0),
+            viewers: watch::Sender::default(),
             inner: Mutex::new(Inner { avatar: avatar.id().to_owned(), ..Inner::default() }),
         });
         shared.registry.insert(Arc::clone(&session));
@@ -278,9 +279,9 @@ impl Session {
         self.lock().state
     }
 
-    /// How many watch it.
+    /// How many have a place in it.
     pub fn viewer_count(&self) -> usize {
-        *self.viewers.borrow()
+        self.viewers.borrow().seats
     }
 
     /// What its events are, from now on.
@@ -332,7 +333,7 @@ impl Session {
             biased;
             () = self.stop.cancelled() => None,
             over = &mut ended => Some(over),
-            _ = audience::absent(&mut viewers, LINGER) => {
+            _ = audience::absent(&mut viewers, LINGER, Viewers::all_have_left) => {
                 self.lock().reason.get_or_insert("client");
                 None
             }
