@@ -82,7 +82,7 @@ export class Server {
 }
 
 /** Chromium without its own errands: no request of the browser itself leaves the machine. */
-const launchOptions = {
+export const launchOptions = {
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
