@@ -111,6 +111,11 @@ pub fn offer(result: &'static str, took: Duration) {
     histogram!("visavis_offer_seconds").record(took);
 }
 
+/// A viewer took another path.
+pub fn ice_restart() {
+    counter!("visavis_ice_restarts_total").increment(1);
+}
+
 /// A request was refused by one of the limits L1–L18.
 pub fn rejected(limit: &'static str) {
     counter!("visavis_rejected_total", "limit" => limit).increment(1);

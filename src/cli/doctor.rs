@@ -85,7 +85,7 @@ pub(super) async fn run(doctor: Doctor, config: &Config) -> anyhow::Result<u8> {
     found.extend(language_model(config));
     found.extend(limits());
     if let Some(url) = &doctor.url {
-        found.extend(proxy(url.trim_end_matches('/'), &http).await);
+        found.extend(proxy(url.trim_end_matches('/'), config, &http).await);
     }
     let language = doctor.lang.unwrap_or_else(Language::of_terminal);
     let is_broken = found.iter().any(|finding| finding.mark == Mark::Bad);
@@ -269,7 +269,7 @@ fn limits() -> Vec<Finding> {
 }
 
 /// What stands between the world and the server, as far as it can be seen from outside.
-async fn proxy(url: &str, http: &reqwest::Client) -> Vec<Finding> {
+async fn proxy(url: &str, config: &Config, http: &reqwest::Client) -> Vec<Finding> {
     if http.get(format!("{url}/healthz")).send().await.and_then(reqwest::Response::error_for_status).is_err() {
         return vec![bad("proxy", "unreachable", url)];
     }
@@ -284,19 +284,28 @@ async fn proxy(url: &str, http: &reqwest::Client) -> Vec<Finding> {
         found.push(fair("proxy", "proxy_hides_host", ""));
     }
     // Whoever hears of the upgrade asks for more than this; whoever does not says so.
-    let socket = http
-        .get(format!("{url}/audio_proxy"))
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "websocket")
-        .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
-        .header(SEC_WEBSOCKET_KEY, HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="));
-    if code(socket).await.as_deref() == Some("upgrade_required") {
-        found.push(fair("proxy", "ws_no_upgrade", ""));
+    if let Some(route) = socket_route(config) {
+        let socket = http
+            .get(format!("{url}{route}"))
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+            .header(SEC_WEBSOCKET_KEY, HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="));
+        if code(socket).await.as_deref() == Some("upgrade_required") {
+            found.push(fair("proxy", "ws_no_upgrade", ""));
+        }
     }
     if found.is_empty() {
         found.push(good("proxy", url));
     }
     found
+}
+
+/// A WebSocket of the configuration that asks for no password before it is one.
+fn socket_route(config: &Config) -> Option<&str> {
+    let theirs = &config.xiaozhi;
+    let signalling = (theirs.enabled && theirs.webrtc.enabled).then_some(theirs.webrtc.signaling_path.as_str());
+    signalling.or(theirs.enabled.then_some(crate::xiaozhi::DEVICE_PATH))
 }
 
 #[cfg(test)]

@@ -296,6 +296,7 @@ impl Peer {
         self.settings.mux.name(&self.slot, &ufrag);
         self.trickled.store(0, Ordering::Relaxed);
         *current = Current { offer, ufrag };
+        metrics::ice_restart();
         Ok(self.settings.reachable(&sdp, asked))
     }
 

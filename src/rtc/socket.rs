@@ -181,9 +181,12 @@ impl UdpMux {
         slot
     }
 
-    /// The checks of the slot's peer name `ufrag` from now on. Those that name an older one still pass: they are on their way.
+    /// The checks of the slot's peer name `ufrag` from now on, and its path is sought anew.
     pub(super) fn name(&self, slot: &Arc<Slot>, ufrag: &str) {
-        self.routes().by_ufrag.insert(ufrag.to_owned(), Arc::clone(slot));
+        let mut routes = self.routes();
+        routes.by_ufrag.retain(|_, named| !Arc::ptr_eq(named, slot));
+        routes.by_ufrag.insert(ufrag.to_owned(), Arc::clone(slot));
+        drop(routes);
         *held(&slot.path) = Path::default();
     }
 
@@ -599,6 +602,32 @@ mod tests {
         b.mux.deliver(CLIENT_HELLO, b.viewer, None);
         assert_eq!(b.received(), 1);
         assert!(thief.inbox().queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_peer_has_one_name_at_a_time() {
+        let b = bench();
+        b.mux.name(&b.slot, "efgh");
+        b.mux.deliver(CHECK, b.viewer, None);
+        assert_eq!(b.received(), 0);
+        b.mux.name(&b.slot, "abcd");
+        b.mux.deliver(CHECK, b.viewer, None);
+        assert_eq!(b.received(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_to_the_end_of_a_tcp_connection_goes_through_it() {
+        let b = bench();
+        let (frames, mut sent) = mpsc::channel(1);
+        assert!(b.mux.connect(CLIENT_HELLO, b.viewer, frames.clone()).is_none());
+        let slot = b.mux.connect(CHECK, b.viewer, frames).unwrap();
+        b.answer_check(b.viewer);
+        assert_eq!(sent.try_recv().unwrap(), SUCCESS);
+        b.mux.deliver(CLIENT_HELLO, b.viewer, None);
+        assert_eq!(b.received(), 1);
+        b.mux.disconnect(b.viewer, &slot);
+        b.mux.deliver(CLIENT_HELLO, b.viewer, None);
+        assert_eq!(b.received(), 1, "its address counts for nothing once it is gone");
     }
 
     #[tokio::test]

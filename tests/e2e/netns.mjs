@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
-import { launchOptions } from './support.mjs';
+import { Server, launchOptions, until, watch } from './support.mjs';
 
 const run = (command, ...args) => execFileSync(command, args, { stdio: 'pipe' }).toString();
 
@@ -85,5 +85,37 @@ export class Network {
   stop() {
     run('ip', 'netns', 'del', this.name);
     fs.rmSync(this.#folder, { recursive: true });
+  }
+}
+
+/** A server on this machine and a browser in a network of its own. */
+export class Setting {
+  /** What ends with the present test, the last first. */
+  stopping = [];
+
+  static async make() {
+    const setting = new Setting();
+    setting.network = new Network();
+    setting.server = await Server.start({ VISAVIS_SERVER__OFFERS_PER_MINUTE: '1000' }, '0.0.0.0');
+    setting.browser = await setting.network.browser();
+    return setting;
+  }
+
+  /** The page, showing pictures. */
+  async visit(url = `http://${this.network.server}:${this.server.port}/`) {
+    return watch(await this.browser.newContext({ locale: 'en-US' }), url);
+  }
+
+  /** Ends what one test began. */
+  async clear() {
+    for (const context of this.browser.contexts()) await context.close();
+    for (const stop of this.stopping.splice(0).reverse()) await stop();
+    await until('an empty house', async () => (await this.server.sessions()).length === 0, 40_000);
+  }
+
+  async stop() {
+    await this.browser?.close();
+    await this.server?.stop();
+    this.network?.stop();
   }
 }
