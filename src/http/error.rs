@@ -20,7 +20,7 @@ pub(super) struct Failure {
 }
 
 /// Routes of `LiveTalking`, whose clients read `{"code":-1,"msg"}` and not the status.
-const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking"];
+const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking", "/record"];
 
 /// A proxy that does not pass on the wish for a WebSocket is the usual reason for its lack.
 const UPGRADE_REQUIRED: &str = "this is a WebSocket. If you asked for one, a proxy has not passed that on; for nginx add: \
@@ -33,6 +33,10 @@ impl Failure {
 
     pub(super) fn no_session() -> Self {
         Self::new(StatusCode::NOT_FOUND, "unknown_session", "session not found: it has ended, or the id is wrong")
+    }
+
+    pub(super) fn no_recording() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_recording", "there is no recording of that session")
     }
 
     pub(super) fn bad_type() -> Self {

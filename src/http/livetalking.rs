@@ -168,6 +168,6 @@ pub(super) fn session(shared: &Shared, id: &Value) -> Result<Arc<Session>, Failu
 }
 
 /// A session's id as text. Numbers are what old clients send; none of ours is one.
-fn parse_id(id: &Value) -> Option<Uuid> {
+pub(super) fn parse_id(id: &Value) -> Option<Uuid> {
     id.as_str().filter(|id| id.len() <= 64)?.parse().ok()
 }

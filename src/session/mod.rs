@@ -37,7 +37,7 @@ use crate::metrics;
 use crate::minicpm;
 use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
-use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
+use crate::track::{Bitrate, Ended, HumanPlayer, MediaSink, Setup, Throttle};
 
 use conversation::{Command, Conversation, Saying, Words};
 
@@ -291,6 +291,21 @@ impl Session {
     /// The latest lines of the conversation.
     pub fn history(&self) -> Vec<Line> {
         self.lock().lines.iter().cloned().collect()
+    }
+
+    /// Sends its sound and pictures to `sink`, too. A sink is no viewer: it keeps no session alive.
+    pub fn receive(&self, sink: Arc<dyn MediaSink>) {
+        self.player.add_sink(sink);
+    }
+
+    /// Tells everybody.
+    pub fn tell(&self, event: Event) {
+        self.notify(event, None);
+    }
+
+    /// Waits for its end.
+    pub async fn over(&self) {
+        self.stop.cancelled().await;
     }
 
     fn notify(&self, event: Event, origin: Option<Origin>) {
