@@ -6,22 +6,26 @@
 
 mod audio_proxy;
 mod janus;
+mod record;
 mod tls;
 mod xiaozhi;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::render::Spool;
 use crate::{asr, llm, tts};
 
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
+pub use record::Record;
 pub use tls::{Tls, TlsMode};
 pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 
@@ -66,6 +70,9 @@ pub struct Config {
     /// Who speaks.
     #[garde(skip)]
     pub tts: tts::Config,
+    /// Films of sessions.
+    #[garde(dive)]
+    pub record: Record,
     /// xiaozhi's devices.
     #[garde(dive)]
     pub xiaozhi: Xiaozhi,
@@ -193,11 +200,29 @@ pub struct Avatars {
     /// Who is seen when nobody is asked for; empty: the first by name.
     #[garde(length(max = 64))]
     pub default: String,
+    /// Where the decoded pictures of films lie while the server runs.
+    #[garde(skip)]
+    pub spool: PathBuf,
+    /// How much of them, in MiB.
+    #[garde(range(max = 1 << 24))]
+    pub spool_mb: u64,
 }
 
 impl Default for Avatars {
     fn default() -> Self {
-        Self { dir: PathBuf::from("assets/avatars"), default: String::new() }
+        Self {
+            dir: PathBuf::from("assets/avatars"),
+            default: String::new(),
+            spool: PathBuf::from("data/spool"),
+            spool_mb: 4_096,
+        }
+    }
+}
+
+impl Avatars {
+    /// The spool that all films of this server share.
+    pub fn spool(&self) -> Arc<Spool> {
+        Spool::new(&self.spool, self.spool_mb << 20)
     }
 }
 
