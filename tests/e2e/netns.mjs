@@ -70,6 +70,16 @@ export class Network {
     this.in('nft', '-f', file);
   }
 
+  /** What leaves from UDP port `from` comes from `to` for the other side, as when a NAT forgets and maps anew. */
+  remap(from, to) {
+    const file = path.join(this.#folder, 'rules');
+    fs.writeFileSync(file, `table inet test {
+      chain output { type filter hook output priority 0; udp sport ${from} udp sport set ${to}; }
+      chain input { type filter hook input priority 0; udp dport ${from} drop; udp dport ${to} udp dport set ${from}; }
+    }\n`);
+    this.in('nft', '-f', file);
+  }
+
   unblock() {
     this.in('nft', 'delete', 'table', 'inet', 'test');
   }

@@ -64,3 +64,23 @@ test('a viewer whose address changes goes on', { skip: cannot }, async (t) => {
   assert.ok(back < 6_000, `${back} ms`);
   assert.deepEqual([(await server.sessions())[0].id, (await server.sessions())[0].viewers], [id, 1]);
 });
+
+test('a NAT that maps a viewer to another port is followed, without a word from the page', { skip: cannot }, async (t) => {
+  const page = await here.visit();
+  const restarts = async () => Number(/^visavis_ice_restarts_total (\d+)$/m.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1] ?? 0);
+  const before = await restarts();
+  const port = await page.evaluate(async () => {
+    const report = await globalThis.peers.at(-1).getStats();
+    const transport = [...report.values()].find(({ type }) => type === 'transport');
+    return report.get(report.get(transport.selectedCandidatePairId).localCandidateId).port;
+  });
+  network.remap(port, port > 60_000 ? port - 1_000 : port + 1_000);
+  here.stopping.push(() => network.unblock());
+  const back = await untilPictures(page, 10_000);
+  await sleep(8_000);
+  const still = await untilPictures(page, 1_000);
+  t.diagnostic(`pictures ${Math.round(back)} ms after the change, and ${Math.round(still)} ms to the next ones 8 s later`);
+  assert.ok(back < 4_000, `${back} ms`);
+  assert.equal(await page.evaluate(() => globalThis.peers.length), 1);
+  t.diagnostic(`${(await restarts()) - before} restarts`);
+});
