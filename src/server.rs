@@ -86,7 +86,7 @@ pub struct Server {
     tcp: std::net::TcpListener,
     /// The port that seed 002's signalling has for itself, if any.
     signalling: Option<std::net::TcpListener>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     shared: Arc<Shared>,
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
@@ -104,8 +104,7 @@ impl Server {
         let mux = UdpMux::bind(address).map_err(|source| bind_error(address, "udp", source))?;
         let signalling = signalling(&config)?;
         ask_stun_servers(&config, &mux);
-        let tls = config.tls.clone();
-        let tls = tokio::task::spawn_blocking(move || tls::acceptor(&tls)).await.map_err(io::Error::other)??;
+        let tls = tls::keep(&config.tls).await?;
         let avatars = config.avatars.clone();
         let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&avatars.dir, &avatars.default));
         let (tts, dir) = (config.tts.clone(), config.models.dir.clone());

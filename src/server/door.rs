@@ -17,7 +17,7 @@ use poem::listener::Acceptor;
 use poem::web::{LocalAddr, RemoteAddr};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -28,9 +28,10 @@ use crate::rtc::{self, UdpMux};
 
 /// Connections that are sorted and not yet taken. Full: they wait.
 const DOOR_QUEUE: usize = 64;
-/// Connections at once (L5), and from one address; proxies that are trusted, and this machine, may have all of them.
+/// Connections at once (L5), and from one address: a browser has six, and a school one address. Proxies that are trusted, and this
+/// machine, may have all of them.
 const CONNECTIONS: usize = 1_024;
-const CONNECTIONS_OF_ADDRESS: usize = 64;
+const CONNECTIONS_OF_ADDRESS: usize = 256;
 /// From the connection to its first byte, and to the end of its TLS handshake (L6).
 const PATIENCE: Duration = Duration::from_secs(10);
 /// After the machine had no descriptor left for one more (L5).
@@ -43,7 +44,7 @@ pub(super) struct Inside {
     /// Takes media.
     pub(super) media: Option<Arc<UdpMux>>,
     /// Opens what is locked.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<watch::Receiver<TlsAcceptor>>,
     /// May have more connections than others.
     pub(super) trusted: Vec<IpAddr>,
 }
@@ -129,12 +130,15 @@ async fn sort(
         return;
     }
     let (stream, scheme) = match &inside.tls {
-        Some(tls) if first == HANDSHAKE => match timeout(PATIENCE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => (Stream::Tls(Box::new(stream)), Scheme::HTTPS),
-            // A browser that does not trust the certificate yet breaks off here.
-            Ok(Err(_)) => return,
-            Err(_) => return metrics::rejected("L6"),
-        },
+        Some(tls) if first == HANDSHAKE => {
+            let tls = tls.borrow().clone();
+            match timeout(PATIENCE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => (Stream::Tls(Box::new(stream)), Scheme::HTTPS),
+                // A browser that does not trust the certificate yet breaks off here.
+                Ok(Err(_)) => return,
+                Err(_) => return metrics::rejected("L6"),
+            }
+        }
         _ => (Stream::Plain(stream), Scheme::HTTP),
     };
     let _ = taken.send((Io { stream, _place: place }, peer, scheme)).await;

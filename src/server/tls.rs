@@ -1,4 +1,6 @@
 //! The keys of the door: a certificate from files, or one of our own that names every address of this machine.
+//!
+//! In: the configuration. Out: what opens TLS connections, replaced when the files are, or the addresses. One task.
 
 use std::fs;
 use std::io;
@@ -8,16 +10,25 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
+
+use tracing::{info, warn};
 
 use crate::config::{Tls, TlsMode};
 
 /// How long a certificate of ours holds, and how long it is used: browsers want less than 398 days.
 const VALID: Duration = Duration::from_hours(24 * 365);
 const USED: Duration = Duration::from_hours(24 * 300);
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_mins(1);
+
+const OWN_CERTIFICATE: &str = "own-cert.pem";
+const OWN_KEY: &str = "own-key.pem";
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +59,69 @@ pub enum TlsError {
     Made(#[from] rcgen::Error),
 }
 
-/// What the configuration asks for; `None` without TLS. Blocks on files.
-pub(super) fn acceptor(config: &Tls) -> Result<Option<TlsAcceptor>, TlsError> {
-    let (certificate, key) = match config.mode {
-        TlsMode::Off => return Ok(None),
-        TlsMode::Files => (config.cert.clone(), config.key.clone()),
-        TlsMode::Auto => own(&config.dir, &names())?,
+/// What the configuration asks for, now and later; `None` without TLS.
+pub(super) async fn keep(config: &Tls) -> Result<Option<watch::Receiver<TlsAcceptor>>, TlsError> {
+    if config.mode == TlsMode::Off {
+        return Ok(None);
+    }
+    let (first, mut read) = read(config).await?;
+    let (acceptors, receiver) = watch::channel(first);
+    let config = config.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = acceptors.closed() => return,
+                () = sleep(LOOK) => {}
+            }
+            if written(&config) == read && config.mode == TlsMode::Files {
+                continue;
+            }
+            match self::read(&config).await {
+                Ok((_, again)) if again == read => {}
+                Ok((acceptor, again)) => {
+                    info!("the certificate was read again");
+                    acceptors.send_replace(acceptor);
+                    read = again;
+                }
+                Err(error) => warn!(%error, "the new certificate cannot be used: the old one stays"),
+            }
+        }
+    });
+    Ok(Some(receiver))
+}
+
+/// When certificate and key were written.
+type Written = [Option<SystemTime>; 2];
+
+fn written(config: &Tls) -> Written {
+    let (certificate, key) = files(config);
+    [certificate, key].map(|file| fs::metadata(file).and_then(|file| file.modified()).ok())
+}
+
+async fn read(config: &Tls) -> Result<(TlsAcceptor, Written), TlsError> {
+    let config = config.clone();
+    let read = move || {
+        let acceptor = acceptor(&config)?;
+        Ok((acceptor, written(&config)))
     };
+    let joined = tokio::task::spawn_blocking(read).await;
+    joined.unwrap_or_else(|error| Err(TlsError::File { path: PathBuf::new(), source: io::Error::other(error) }))
+}
+
+fn files(config: &Tls) -> (PathBuf, PathBuf) {
+    match config.mode {
+        TlsMode::Files => (config.cert.clone(), config.key.clone()),
+        TlsMode::Off | TlsMode::Auto => (config.dir.join(OWN_CERTIFICATE), config.dir.join(OWN_KEY)),
+    }
+}
+
+/// What opens connections with the files as they are; makes those of our own if need be. Blocks on files.
+pub(super) fn acceptor(config: &Tls) -> Result<TlsAcceptor, TlsError> {
+    if config.mode == TlsMode::Auto {
+        make_own(&config.dir, &names())?;
+    }
+    let (certificate, key) = files(config);
     let chain = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|source| TlsError::Pem { path: certificate, source })?;
@@ -65,7 +132,7 @@ pub(super) fn acceptor(config: &Tls) -> Result<Option<TlsAcceptor>, TlsError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(TlsAcceptor::from(Arc::new(server))))
+    Ok(TlsAcceptor::from(Arc::new(server)))
 }
 
 /// Every name and address under which this machine can be asked for.
@@ -84,15 +151,15 @@ fn names() -> Vec<String> {
     names
 }
 
-/// The certificate of ours in `dir`, made anew if it is not there, is old, or lacks one of `names`: who has accepted it once need
-/// not do so after each start.
-fn own(dir: &Path, names: &[String]) -> Result<(PathBuf, PathBuf), TlsError> {
-    let [certificate, key, list] = ["own-cert.pem", "own-key.pem", "own-names.txt"].map(|name| dir.join(name));
+/// A certificate of ours in `dir`, unless one is there that is not old and has all of `names`: who has accepted it once need not do
+/// so after each start.
+fn make_own(dir: &Path, names: &[String]) -> Result<(), TlsError> {
+    let [certificate, key, list] = [OWN_CERTIFICATE, OWN_KEY, "own-names.txt"].map(|name| dir.join(name));
     let wanted = names.join("\n");
     let age = fs::metadata(&certificate).and_then(|file| file.modified()).ok().and_then(|made| made.elapsed().ok());
     let is_named = fs::read_to_string(&list).is_ok_and(|named| named == wanted);
     if is_named && key.exists() && age.is_some_and(|age| age < USED) {
-        return Ok((certificate, key));
+        return Ok(());
     }
     let mut params = CertificateParams::new(names)?;
     let mut subject = DistinguishedName::new();
@@ -113,8 +180,7 @@ fn own(dir: &Path, names: &[String]) -> Result<(PathBuf, PathBuf), TlsError> {
     fs::create_dir_all(dir).map_err(failed(dir))?;
     write_secret(&key, &pair.serialize_pem()).map_err(failed(&key))?;
     fs::write(&certificate, made.pem()).map_err(failed(&certificate))?;
-    fs::write(&list, wanted).map_err(failed(&list))?;
-    Ok((certificate, key))
+    fs::write(&list, wanted).map_err(failed(&list))
 }
 
 /// A file that only its owner reads.
@@ -132,21 +198,44 @@ mod tests {
 
     use super::*;
 
+    fn folder(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("visavis-tls-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        dir
+    }
+
+    fn made(dir: &Path, names: &[&str]) -> Vec<u8> {
+        make_own(dir, &names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap();
+        fs::read(dir.join(OWN_CERTIFICATE)).unwrap()
+    }
+
     #[test]
     fn a_certificate_of_ours_is_kept_until_the_machine_has_another_address() {
-        let dir = std::env::temp_dir().join(format!("visavis-tls-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        let made = |of: &[&str]| fs::read(own(&dir, &names(of)).unwrap().0).unwrap();
-        let first = made(&["localhost", "192.0.2.1"]);
-        assert_eq!(made(&["localhost", "192.0.2.1"]), first);
-        assert_ne!(made(&["localhost", "192.0.2.2"]), first);
-        assert_eq!(fs::metadata(dir.join("own-key.pem")).unwrap().permissions().mode() & 0o777, 0o600);
-        let tls = Tls { mode: TlsMode::Auto, dir: dir.clone(), ..Tls::default() };
-        assert!(acceptor(&tls).unwrap().is_some());
-        let missing =
-            Tls { mode: TlsMode::Files, cert: dir.join("none.pem"), key: dir.join("own-key.pem"), ..Tls::default() };
+        let dir = folder("own");
+        let first = made(&dir, &["localhost", "192.0.2.1"]);
+        assert_eq!(made(&dir, &["localhost", "192.0.2.1"]), first);
+        assert_ne!(made(&dir, &["localhost", "192.0.2.2"]), first);
+        assert_eq!(fs::metadata(dir.join(OWN_KEY)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(acceptor(&Tls { mode: TlsMode::Auto, dir: dir.clone(), ..Tls::default() }).is_ok());
+        let missing = Tls { mode: TlsMode::Files, cert: dir.join("none.pem"), key: dir.join(OWN_KEY), ..Tls::default() };
         assert!(acceptor(&missing).err().unwrap().to_string().contains("none.pem"));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_taken_without_a_restart_and_a_broken_one_is_not() {
+        let dir = folder("renewed");
+        made(&dir, &["localhost"]);
+        let [cert, key] = [OWN_CERTIFICATE, OWN_KEY].map(|name| dir.join(name));
+        let config = Tls { mode: TlsMode::Files, cert: cert.clone(), key, ..Tls::default() };
+        let mut acceptors = keep(&config).await.unwrap().unwrap();
+        sleep(LOOK * 3).await;
+        assert!(!acceptors.has_changed().unwrap());
+        made(&dir, &["localhost", "192.0.2.1"]);
+        acceptors.changed().await.unwrap();
+        fs::write(&cert, "nothing of that kind").unwrap();
+        sleep(LOOK * 3).await;
+        assert!(!acceptors.has_changed().unwrap());
         fs::remove_dir_all(dir).unwrap();
     }
 }

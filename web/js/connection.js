@@ -69,8 +69,12 @@ export class Connection extends EventTarget {
     this.#codec = codec;
     this.#relayOnly = relayOnly;
     addEventListener('online', () => this.#hurry());
-    // Where browsers tell: another network, so that the path is probably gone.
-    navigator.connection?.addEventListener?.('change', () => this.#shaky());
+    // Where browsers tell (phones): another kind of network, so that the path is gone. Estimates of speed change all the time.
+    let type = navigator.connection?.type;
+    navigator.connection?.addEventListener?.('change', () => {
+      if (type !== navigator.connection.type) this.#shaky();
+      type = navigator.connection.type;
+    });
     document.addEventListener('visibilitychange', () => !document.hidden && this.#hurry());
     addEventListener('pagehide', () => this.#leavePage());
     addEventListener('pageshow', (event) => event.persisted && this.start());
