@@ -5,6 +5,8 @@ mod call;
 mod candidates;
 mod estimate;
 mod feedback;
+mod fragment;
+mod life;
 mod microphone;
 mod path;
 mod peer;
@@ -15,16 +17,18 @@ mod reports;
 mod rtp;
 mod sdp;
 mod socket;
+mod streams;
 mod stun;
 mod tcp;
 
 pub use call::{Call, Sound};
+pub use fragment::Fragment;
 pub use microphone::MICROPHONE_QUEUE;
 pub use peer::{Closed, Event, Limits, Peer, Settings};
 pub use receiver::{Arrival, ReceiveError, Receiver, Spoken, Wish};
 pub use reflexive::{StunServers, keep_reflexive};
 pub use relay::{RelayFault, try_relay};
-pub use sdp::{Fragment, Offer, OfferError};
+pub use sdp::{Offer, OfferError};
 pub use socket::UdpMux;
 pub use tcp::{carry, is_media};
 
