@@ -127,6 +127,9 @@ struct Target {
     to: PathBuf,
     /// Members of the packages, joined in order.
     from: Vec<String>,
+    /// Where in its member it begins, if it is packed with others into one.
+    #[serde(default)]
+    at: u64,
     bytes: u64,
     sha256: String,
 }
