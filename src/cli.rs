@@ -1,5 +1,6 @@
 //! The command line. `serve` is what runs when nothing is said.
 
+mod avatar;
 mod janus;
 
 use std::collections::BTreeMap;
@@ -54,7 +55,7 @@ enum Command {
     Say(Say),
     /// Avatars
     #[command(subcommand)]
-    Avatar(Avatar),
+    Avatar(avatar::Avatar),
     /// Model files
     #[command(subcommand)]
     Models(Models),
@@ -111,12 +112,6 @@ struct Say {
     /// The file to write
     #[arg(short, long, value_name = "FILE.wav")]
     output: PathBuf,
-}
-
-#[derive(Subcommand)]
-enum Avatar {
-    /// List the avatars that can be shown
-    List,
 }
 
 #[derive(Subcommand)]
@@ -189,7 +184,7 @@ fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Serve(_) | Command::Janus(_) => runtime()?.block_on(serve(config))?,
         Command::Render(render) => runtime()?.block_on(film(render, &config))?,
         Command::Say(say) => runtime()?.block_on(wav(say, &config))?,
-        Command::Avatar(Avatar::List) => list_avatars(&config)?,
+        Command::Avatar(command) => command.run(&config)?,
         Command::Models(Models::Fetch { models }) => models::fetch(&config.models.dir, &models)?,
         Command::Models(Models::Check { models }) => {
             models::verify(&config.models.dir, &models)?;
@@ -258,20 +253,6 @@ async fn wav(say_: Say, config: &Config) -> anyhow::Result<()> {
     }
     std::fs::write(&say_.output, write_wav(&pcm)).with_context(|| say_.output.display().to_string())?;
     say(&format!("{}: {:.2} s", say_.output.display(), pcm.len() as f64 / f64::from(AUDIO_RATE_HZ)));
-    Ok(())
-}
-
-fn list_avatars(config: &Config) -> anyhow::Result<()> {
-    let catalogue = Catalogue::load(&config.avatars.dir, &config.avatars.default)?;
-    for pack in catalogue.usable().filter_map(|character| character.pack()) {
-        let names: Vec<&str> = pack.names().values().map(String::as_str).collect();
-        let mark = if pack.id() == catalogue.default_id() { " (default)" } else { "" };
-        let (width, height) = (pack.width(), pack.height());
-        say(&format!("{}{mark}: {}, {width}x{height}, {}", pack.id(), names.join(" / "), pack.licence()));
-    }
-    for (id, fault) in catalogue.broken() {
-        say(&format!("{id}: cannot be shown: {fault}"));
-    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod tts;
 pub mod codec;
 pub mod render;
 pub mod rtc;
+pub mod studio;
 pub mod track;
 
 pub mod session;

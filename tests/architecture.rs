@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["media", "metrics", "models", "values"],
     &["asr", "llm", "minicpm", "sentence", "speakable", "tts", "codec", "render"],
-    &["config", "track"],
+    &["config", "studio", "track"],
     &["rtc"],
     &["session"],
     &["xiaozhi", "audio_proxy", "janus"],

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
 pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
-pub use catalogue::{Catalogue, Character, Error as CatalogueError};
+pub use catalogue::{Catalogue, Character, Error as CatalogueError, is_id};
 pub use face::Face;
 pub use gesture::Gesture;
 pub use thread::{SLICE_QUEUE, spawn};
