@@ -6,6 +6,7 @@
 
 mod audio_proxy;
 mod janus;
+mod studio;
 mod xiaozhi;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::{asr, llm, tts};
 
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
+pub use studio::Studio;
 pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 
 pub use crate::values::Secret;
@@ -49,6 +51,9 @@ pub struct Config {
     /// Who can be seen.
     #[garde(dive)]
     pub avatars: Avatars,
+    /// Avatars that are made while the server runs.
+    #[garde(dive)]
+    pub studio: Studio,
     /// Where fetched model files lie.
     #[garde(dive)]
     pub models: Models,

@@ -116,6 +116,11 @@ pub fn rejected(limit: &'static str) {
     counter!("visavis_rejected_total", "limit" => limit).increment(1);
 }
 
+/// News of an avatar's task was told, or not.
+pub fn hook(result: &'static str) {
+    counter!("visavis_task_notices_total", "result" => result).increment(1);
+}
+
 /// A datagram was dropped before the WebRTC stack saw it.
 pub fn udp_dropped(why: &'static str) {
     counter!("visavis_udp_dropped_total", "why" => why).increment(1);

@@ -40,6 +40,9 @@ pub(super) struct Create {
     /// Leave the face's box as it was found in each picture
     #[arg(long)]
     nosmooth: bool,
+    /// Make a film of one picture of a photograph, for networks that move lips, in place of a rig of ours
+    #[arg(long)]
+    still: bool,
     /// Make an avatar of this kind anew that is there already
     #[arg(long)]
     replace: bool,
@@ -64,6 +67,7 @@ impl Create {
             face_side: self.img_size,
             pads: self.pads,
             smooth: !self.nosmooth,
+            still: self.still,
             replace: self.replace,
         };
         let place = order.avatars.join(&order.id);

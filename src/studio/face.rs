@@ -222,6 +222,12 @@ pub(super) fn sample(picture: &RgbImage, x: f32, y: f32) -> [f32; 3] {
     std::array::from_fn(|k| (a[k] * (1.0 - fx) + b[k] * fx) * (1.0 - fy) + (c[k] * (1.0 - fx) + d[k] * fx) * fy)
 }
 
+/// The colour between four pixels; those at the edges go on outside.
+pub(super) fn sample_inside(picture: &RgbImage, x: f32, y: f32) -> [f32; 3] {
+    let last = |side: u32| (side - 1) as f32;
+    sample(picture, x.clamp(0.0, last(picture.width()) - 0.001), y.clamp(0.0, last(picture.height()) - 0.001))
+}
+
 /// Where the detector's 896 guesses begin, in parts of the picture: two a cell of 16 × 16, then six a cell of 8 × 8.
 fn anchors() -> Vec<[f32; 2]> {
     let grid = |side: u16, count: usize| {

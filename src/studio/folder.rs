@@ -1,6 +1,6 @@
 //! Writes an avatar as LiveTalking's wav2lip folder: whole pictures, faces cut out of them, and where those lie.
 //!
-//! In: pictures with their boxes, one by one. Out: `full_imgs/%08d.png`, `face_imgs/%08d.png`, `coords.pkl`, `report.json`. It
+//! In: pictures with their boxes, one by one (or, for a rig, the files of its pack). Out: `full_imgs/%08d.png`, `face_imgs/%08d.png`, `coords.pkl`, `report.json`. It
 //! grows beside its place under a name that no avatar can have, and is moved there when it is whole. Blocking.
 
 use std::fs;
@@ -14,32 +14,68 @@ use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use super::track::Box;
 use super::{Error, Report};
 
-/// What tells a folder of this kind from any other that bears the name.
+/// What tells a folder of LiveTalking's from any other that bears the name.
 const COORDS: &str = "coords.pkl";
+/// Only avatars that were made here have one.
+const REPORT: &str = "report.json";
 
-/// A folder that is being written; what is not finished is removed when it is dropped.
-pub(super) struct Folder {
-    place: PathBuf,
+/// Where an avatar will lie; what is not finished is removed when this is dropped.
+pub(super) struct Place {
+    whole: PathBuf,
     part: PathBuf,
+}
+
+impl Place {
+    /// The place of avatar `id` in `dir`. With `replace`, one that was made like this gives way when this one is finished.
+    pub(super) fn claim(dir: &Path, id: &str, replace: bool) -> Result<Self, Error> {
+        let whole = dir.join(id);
+        let theirs = whole.join(COORDS).exists() && !whole.join("manifest.json").exists();
+        let replaceable = theirs || whole.join(REPORT).exists();
+        if whole.exists() && !(replace && replaceable) {
+            return Err(Error::Exists { id: id.to_owned(), replaceable });
+        }
+        let part = dir.join(format!(".{id}.part"));
+        remove(&part)?;
+        create(&part)?;
+        Ok(Self { whole, part })
+    }
+
+    /// Writes one file of it.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.part.join(name);
+        fs::write(&path, bytes).map_err(|source| Error::Io { doing: "writing", path, source })
+    }
+
+    /// Moves it to where it is found.
+    pub(super) fn finish(self, report: &Report) -> Result<(), Error> {
+        self.write(REPORT, &serde_json::to_vec_pretty(report).expect("a report is plain data"))?;
+        if self.whole.exists() {
+            remove(&self.whole)?;
+        }
+        let path = self.whole.clone();
+        fs::rename(&self.part, &self.whole).map_err(|source| Error::Io { doing: "moving into place", path, source })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // It is gone if it was finished; what cannot be removed is overwritten next time.
+        let _ = fs::remove_dir_all(&self.part);
+    }
+}
+
+/// A folder that is being written.
+pub(super) struct Folder {
+    place: Place,
     boxes: Vec<Box>,
     face_side: u32,
 }
 
 impl Folder {
-    /// Begins the folder of avatar `id` in `dir`. With `replace`, another folder of this kind and name gives way at the end.
-    pub(super) fn create(dir: &Path, id: &str, face_side: u32, replace: bool) -> Result<Self, Error> {
-        let place = dir.join(id);
-        let ours = place.join(COORDS).exists() && !place.join("manifest.json").exists();
-        if place.exists() && !(replace && ours) {
-            return Err(Error::Exists { id: id.to_owned(), replaceable: ours });
-        }
-        let part = dir.join(format!(".{id}.part"));
-        remove(&part)?;
-        for folder in ["full_imgs", "face_imgs"] {
-            let path = part.join(folder);
-            fs::create_dir_all(&path).map_err(|source| Error::Io { doing: "creating", path, source })?;
-        }
-        Ok(Self { place, part, boxes: Vec::new(), face_side })
+    /// Begins one whose faces are cut out `face_side` pixels a side.
+    pub(super) fn begin(place: Place, face_side: u32) -> Result<Self, Error> {
+        ["full_imgs", "face_imgs"].iter().try_for_each(|folder| create(&place.part.join(folder)))?;
+        Ok(Self { place, boxes: Vec::new(), face_side })
     }
 
     /// Appends a picture whose face is in `face`.
@@ -47,34 +83,22 @@ impl Folder {
         let (width, height) = (face.right - face.left, face.bottom - face.top);
         let cut = imageops::crop_imm(picture, face.left, face.top, width, height).to_image();
         let cut = imageops::resize(&cut, self.face_side, self.face_side, FilterType::Triangle);
-        let name = format!("{:08}.png", self.boxes.len());
-        write_png(&self.part.join("full_imgs").join(&name), picture)?;
-        write_png(&self.part.join("face_imgs").join(&name), &cut)?;
+        let number = self.boxes.len();
+        self.place.write(&format!("full_imgs/{number:08}.png"), &png(picture)?)?;
+        self.place.write(&format!("face_imgs/{number:08}.png"), &png(&cut)?)?;
         self.boxes.push(face);
         Ok(())
     }
 
     /// Ends the folder and moves it to its place.
     pub(super) fn finish(self, report: &Report) -> Result<(), Error> {
-        write(&self.part.join(COORDS), &pickled(&self.boxes))?;
-        let report = serde_json::to_vec_pretty(report).expect("a report is plain data");
-        write(&self.part.join("report.json"), &report)?;
-        if self.place.exists() {
-            remove(&self.place)?;
-        }
-        fs::rename(&self.part, &self.place).map_err(|source| Error::Io {
-            doing: "moving into place",
-            path: self.place.clone(),
-            source,
-        })
+        self.place.write(COORDS, &pickled(&self.boxes))?;
+        self.place.finish(report)
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // It is gone if it was finished; what cannot be removed is overwritten next time.
-        let _ = fs::remove_dir_all(&self.part);
-    }
+fn create(dir: &Path) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(|source| Error::Io { doing: "creating", path: dir.into(), source })
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {
@@ -86,21 +110,13 @@ fn remove(dir: &Path) -> Result<(), Error> {
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    fs::write(path, bytes).map_err(|source| Error::Io { doing: "writing", path: path.into(), source })
-}
-
-fn write_png(path: &Path, picture: &RgbImage) -> Result<(), Error> {
+fn png(picture: &RgbImage) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     // Quick: a minute of film is 1500 of them, and slower ones are a tenth smaller.
     let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, PngFilter::Sub);
     let (width, height) = picture.dimensions();
-    encoder.write_image(picture.as_raw(), width, height, ExtendedColorType::Rgb8).map_err(|error| Error::Io {
-        doing: "writing",
-        path: path.into(),
-        source: io::Error::other(error),
-    })?;
-    write(path, &bytes)
+    encoder.write_image(picture.as_raw(), width, height, ExtendedColorType::Rgb8).map_err(|_| Error::Damaged)?;
+    Ok(bytes)
 }
 
 /// A Python pickle, protocol 2: a list of tuples `(y1, y2, x1, x2)` of plain whole numbers.

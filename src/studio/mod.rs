@@ -7,9 +7,12 @@
 mod face;
 mod film;
 mod folder;
+mod hook;
 mod network;
+mod portrait;
 mod quality;
 mod seam;
+mod tasks;
 mod track;
 
 use std::path::{Path, PathBuf};
@@ -18,12 +21,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use image::imageops;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+pub use self::hook::{Hook, is_allowed};
 pub use self::quality::{Report, Warning};
+pub use self::tasks::{Refused, Status, Task, Tasks, uploads};
 pub use self::track::Pads;
 
 use self::face::{Face, Finder};
 use self::film::{Film, RATE_HZ};
-use self::folder::Folder;
+use self::folder::{Folder, Place};
+use self::portrait::Pack;
 use crate::models;
 use crate::render;
 
@@ -62,7 +68,9 @@ pub struct Order {
     pub pads: Pads,
     /// Whether boxes are kept from trembling.
     pub smooth: bool,
-    /// Whether a folder that was made like this before may be replaced.
+    /// Whether a photograph becomes a film of one picture and not a rig.
+    pub still: bool,
+    /// Whether an avatar that was made like this before may be replaced.
     pub replace: bool,
 }
 
@@ -137,10 +145,10 @@ pub fn make(order: &Order, progress: &mut dyn FnMut(f32), stop: &AtomicBool) -> 
     }
     models::verify_model(&order.models, MODEL)?;
     let finder = Finder::load(&order.models)?;
-    let folder = Folder::create(&order.avatars, &order.id, order.face_side, order.replace)?;
+    let place = Place::claim(&order.avatars, &order.id, order.replace)?;
     match photograph(&order.source)? {
-        Some(picture) => of_photograph(order, &picture, &finder, folder),
-        None => of_film(order, &finder, folder, progress, stop),
+        Some(picture) => of_photograph(order, &picture, &finder, place, progress),
+        None => of_film(order, &finder, Folder::begin(place, order.face_side)?, progress, stop),
     }
 }
 
@@ -170,13 +178,25 @@ fn photograph(path: &Path) -> Result<Option<RgbImage>, Error> {
 /// Longest side of a photograph that is shown, in pixels: full HD. Larger ones are made smaller.
 const MOST_OF_PHOTOGRAPH: u32 = 1_920;
 
-fn of_photograph(order: &Order, picture: &RgbImage, finder: &Finder, mut folder: Folder) -> Result<Report, Error> {
+fn of_photograph(
+    order: &Order,
+    picture: &RgbImage,
+    finder: &Finder,
+    place: Place,
+    progress: &mut dyn FnMut(f32),
+) -> Result<Report, Error> {
     let face = finder.find(picture, None).ok_or(Error::NoFace)?;
-    let faces = [face];
-    let (boxes, _) = track::boxes(&faces, picture.dimensions(), order.pads, order.smooth);
-    folder.push(picture, boxes[0])?;
-    let report = quality::of_photograph(picture.dimensions(), &faces[0], boxes[0]);
-    folder.finish(&report)?;
+    let (boxes, _) = track::boxes(std::slice::from_ref(&face), picture.dimensions(), order.pads, order.smooth);
+    let report = quality::of_photograph(picture.dimensions(), &face, boxes[0]);
+    if order.still {
+        let mut folder = Folder::begin(place, order.face_side)?;
+        folder.push(picture, boxes[0])?;
+        folder.finish(&report)?;
+    } else {
+        let pack = Pack::of(&order.id, picture, &face, finder, progress)?;
+        pack.files().iter().try_for_each(|(name, bytes)| place.write(name, bytes))?;
+        place.finish(&report)?;
+    }
     Ok(report)
 }
 
