@@ -19,7 +19,7 @@ const RESTLESS: f32 = 0.03;
 /// How far a head may be turned: about 20 degrees.
 const TURNED: f32 = 0.35;
 /// A gap between lips of a photograph, as a part of the mouth's width.
-const SMILE: f32 = 0.06;
+pub(super) const SMILE: f32 = 0.06;
 /// People blink each three to six seconds.
 const NO_BLINK_S: f32 = 8.0;
 const SHORT_S: f32 = 3.0;
@@ -131,7 +131,7 @@ pub(super) fn of_photograph(size: (u32, u32), face: &Face, face_box: Box) -> Rep
     let face_height = face_box.bottom - face_box.top;
     let mut warnings = of_face(face_height, track::turned(face));
     if track::lips_apart(face) > SMILE {
-        let text = "the lips are open: teeth of the photograph stay where they are while the lips move. Take one with the mouth shut";
+        let text = "the lips are open: teeth of the photograph are seen while nothing is said. Take one with the mouth shut";
         warnings.push(Warning { code: "open_mouth", text: text.into() });
     }
     Report { frames: 1, size, face_height, missed: 0, jitter: 0.0, blinks: 0, seam: 0.0, warnings }

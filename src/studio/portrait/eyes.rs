@@ -145,7 +145,7 @@ impl Bend for Looking<'_> {
                 // The lid's skin is folded away above the eye: what comes down is drawn out of there.
                 let reach = 0.9 * eye.half_width;
                 let fade = (1.0 - (upper - down).max(0.0) / reach).clamp(0.0, 1.0);
-                let way = gap * (1.06 * look.blink + 0.25 * look.squint + 0.35 * look.down.max(0.0)) * fade * fade * side;
+                let way = gap * (1.12 * look.blink + 0.25 * look.squint + 0.35 * look.down.max(0.0)) * fade * fade * side;
                 [way * eye.down[0], way * eye.down[1]]
             }
             1 => {

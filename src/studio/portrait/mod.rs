@@ -269,3 +269,50 @@ fn smoothstep(from: f32, to: f32, v: f32) -> f32 {
     let t = ((v - from) / (to - from)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Avatar;
+    use crate::studio::face::tests::{finder, poster};
+
+    #[test]
+    fn a_portrait_becomes_a_pack_that_loads() {
+        let (finder, picture) = (finder(), poster("theo"));
+        let face = finder.find(&picture, None).unwrap();
+        let mut told = Vec::new();
+        let files = Pack::of("anna", &picture, &face, &finder, &mut |done| told.push(done)).unwrap().files();
+        assert!(told.is_sorted() && told.last() == Some(&1.0));
+        let size: usize = files.values().map(Vec::len).sum();
+        assert!(size < 4 << 20, "{size} bytes");
+        let dir = std::env::temp_dir().join(format!("visavis-portrait-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        files.iter().for_each(|(name, bytes)| std::fs::write(dir.join(name), bytes).unwrap());
+        let avatar = Avatar::load(&dir);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(avatar.unwrap().id(), "anna");
+    }
+
+    #[test]
+    fn an_open_jaw_takes_the_lower_lip_down_and_leaves_the_upper_one() {
+        let (finder, picture) = (finder(), poster("theo"));
+        let face = finder.find(&picture, None).unwrap();
+        let mouth = Mouth::of(&face, &picture);
+        let open = mouth.posed(Shape { jaw: 1.0, ..Shape::default() });
+        let [x, y] = face.at(13);
+        let ([_, upper], [_, lower]) = (open.shift(0, x, y - 2.0), open.shift(1, x, y + 2.0));
+        assert!(upper.abs() < 4.0 && lower > 10.0, "{upper} {lower}");
+        // At the corners both go the same way, or else the cheek would tear.
+        let [x, y] = face.at(61);
+        let (upper, lower) = (open.shift(0, x - 2.0, y), open.shift(1, x - 2.0, y));
+        assert!((upper[1] - lower[1]).abs() < 1.0, "{upper:?} {lower:?}");
+    }
+
+    #[test]
+    fn the_head_moves_as_one_and_the_background_stays() {
+        let (finder, picture) = (finder(), poster("theo"));
+        let head = Head::of(&finder.find(&picture, None).unwrap());
+        assert!(head.share(head.middle[0], head.middle[1]) > 0.99);
+        assert!(head.share(4.0, 4.0) < 0.01 && head.share(508.0, 508.0) < 0.01);
+    }
+}

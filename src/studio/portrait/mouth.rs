@@ -5,6 +5,8 @@ use image::RgbImage;
 
 use super::bend::{Bend, colour};
 use crate::studio::face::{Face, distance};
+use crate::studio::quality::SMILE;
+use crate::studio::track::lips_apart;
 
 /// Points of the mesh along the inner edges of the lips, from the face's right corner to its left one, and of the outer edges.
 const INNER_UP: [usize; 11] = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308];
@@ -51,6 +53,8 @@ pub(super) struct Mouth {
     lower: f32,
     skin: [f32; 3],
     lip: [f32; 3],
+    /// The portrait smiles with its teeth: they stay with the upper lip, and none are painted.
+    teeth: bool,
 }
 
 impl Mouth {
@@ -70,10 +74,11 @@ impl Mouth {
             lower: 0.0,
             skin: [0.0; 3],
             lip: [0.0; 3],
+            teeth: lips_apart(face) > SMILE,
         };
         let between = |n: usize| {
             let (up, low) = (face.at(INNER_UP[n]), face.at(INNER_LOW[n]));
-            it.local([(up[0] + low[0]) / 2.0, (up[1] + low[1]) / 2.0])[1]
+            if it.teeth { it.local(low)[1] } else { it.local([(up[0] + low[0]) / 2.0, (up[1] + low[1]) / 2.0])[1] }
         };
         it.line = std::array::from_fn(between);
         it.chin = (it.local(face.at(CHIN))[1] - it.line[5]).max(0.2 * it.eyes);
@@ -187,6 +192,9 @@ impl Bend for Posed<'_> {
         lay(tongue.map(|v| v * (0.55 + 0.25 * s.tongue)), soft(below - hill) * (1.0 - across.powi(4)));
         let edge = floor - 0.035 * m.eyes * (1.0 - 0.8 * across * across);
         lay(teeth.map(|v| v * 0.62 * shade), soft(below - edge) * soft(0.72 - across.abs()) * 0.8);
+        if m.teeth {
+            return colour;
+        }
         let tips = 0.055 * m.eyes * (1.0 - 0.55 * across * across);
         lay(teeth.map(|v| v * shade), soft(tips - below) * soft((0.86 - across.abs()) * m.half_width / 3.0));
         colour
