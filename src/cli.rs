@@ -1,8 +1,8 @@
 //! The command line. `serve` is what runs when nothing is said.
 
 mod janus;
+mod livetalking;
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use futures_util::StreamExt;
 use garde::Validate;
 
-use crate::config::{Config, LLM_CONFIG};
+use crate::config::{self, Config, LLM_CONFIG};
 use crate::media::{AUDIO_RATE_HZ, write_wav};
 use crate::models;
 use crate::offline::{self, Film};
@@ -78,6 +78,8 @@ struct Serve {
     /// Conversations at once [default: 8]
     #[arg(long, value_name = "N")]
     max_sessions: Option<usize>,
+    #[command(flatten)]
+    livetalking: livetalking::Flags,
 }
 
 impl Serve {
@@ -152,8 +154,13 @@ pub fn run() -> u8 {
             return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
     };
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let mut config = match Config::load(cli.config.as_deref(), cli.llm_config.as_deref(), &environment) {
+    let theirs = match &cli.command {
+        Some(Command::Serve(flags)) => flags.livetalking.given(),
+        _ => serde_json::Map::new(),
+    };
+    let loaded = config::environment()
+        .and_then(|environment| Config::load_with(cli.config.as_deref(), cli.llm_config.as_deref(), &environment, &theirs));
+    let mut config = match loaded {
         Ok(config) => config,
         Err(error) => {
             complain(&format!("configuration: {error}"));

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::config::{BitrateBounds, Config};
+use crate::config::{BitrateBounds, Config, Output};
 use crate::http::{self, App};
 use crate::render::{Catalogue, CatalogueError};
 use crate::rtc::{self, StunServers, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
-use crate::{asr, janus, llm, metrics, minicpm, tts};
+use crate::{asr, janus, llm, metrics, minicpm, push, tts};
 
 /// How long sessions may take to end once they are told to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,6 +111,7 @@ impl Server {
             rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), bitrate },
             bitrate,
             speech_models: minicpm::Pool::new(&config.audio_proxy.minicpm).map_err(Error::SpeechModels)?,
+            numbered: OnceLock::new(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
@@ -192,7 +193,7 @@ impl Signals {
     }
 }
 
-/// Rooms of other servers in which the avatar takes part.
+/// Rooms of other servers in which the avatar takes part, and servers that it is sent to.
 struct Rooms {
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -206,6 +207,9 @@ impl Rooms {
         }
         if config.relay.enabled {
             rooms.tasks.spawn(janus::run_relay(Arc::clone(shared), config.relay.clone(), rooms.stop.clone()));
+        }
+        if config.push.to != Output::Off {
+            push::start(shared, config.push.clone(), rooms.stop.clone(), &rooms.tasks);
         }
         rooms
     }

@@ -1,5 +1,6 @@
 //! The only module that names the WebRTC crate: one UDP socket for all sessions, and a `Peer` for each viewer.
 
+mod broadcast;
 mod call;
 mod candidates;
 mod estimate;
@@ -14,6 +15,7 @@ mod sdp;
 mod socket;
 mod stun;
 
+pub use broadcast::Broadcast;
 pub use call::{Call, Sound};
 pub use microphone::MICROPHONE_QUEUE;
 pub use peer::{Closed, Event, Limits, Peer, Settings};
