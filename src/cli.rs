@@ -316,6 +316,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn livetalkings_command_line_is_taken_as_it_is() {
+        let line = "visavis serve --transport rtcpush --push_url http://host/whip --model wav2lip --avatar_id anna --max_session 3 \
+                    --REF_FILE ref.wav --batch_size 8 -l 10 -r 10 --listenport 8011 -c theirs.yaml";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Some(Command::Serve(serve)) = cli.command else { panic!("no serve") };
+        let given = serve.livetalking.given();
+        let expected = serde_json::json!({
+            "transport": "rtcpush", "push_url": "http://host/whip", "model": "wav2lip", "avatar_id": "anna", "max_session": "3",
+            "REF_FILE": "ref.wav", "batch_size": "8", "l": "10", "r": "10", "listenport": "8011",
+        });
+        assert_eq!(serde_json::Value::Object(given), expected);
+    }
+
+    #[test]
     fn the_help_fits_a_screen() {
         Cli::command().debug_assert();
         let help = Cli::command().render_help().to_string();

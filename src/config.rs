@@ -606,6 +606,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_livetalkings_is_read_and_its_flags_count_over_it() {
+        let file = std::env::temp_dir().join(format!("visavis-livetalking-{}.yaml", std::process::id()));
+        std::fs::write(
+            &file,
+            "# theirs\nlistenport: 8011\ntransport: rtmp\npush-url: rtmp://host/live/key\nREF_FILE:\ntts: edgetts\n",
+        )
+        .unwrap();
+        let flags = json!({"listenport": "8012"});
+        let config =
+            Config::load_with(Some(&file), None, &env(&[("DASHSCOPE_API_KEY", "sk-1")]), flags.as_object().unwrap());
+        let config = config.unwrap();
+        assert_eq!((config.server.listen.port(), config.push.to), (8012, Output::Rtmp));
+        assert_eq!(config.llm.provider, llm::Provider::DashScope);
+        assert!(!config.show().contains("live/key"), "{}", config.show());
+        std::fs::write(&file, "fps: 30\nlistenport: 8011\n").unwrap();
+        let error = Config::load(Some(&file), None, &env(&[])).unwrap_err().to_string();
+        assert!(error.contains("fps") && error.contains("yaml"), "{error}");
+        std::fs::write(&file, "listenport: 8011\ntransport: rtmp\npush_url: http://host\n").unwrap();
+        let error = Config::load(Some(&file), None, &env(&[])).unwrap_err().to_string();
+        assert!(error.contains("push") && error.contains("rtmp://"), "{error}");
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
     fn values_out_of_bounds_are_refused_in_words() {
         let config = Config { server: Server { max_sessions: 0, ..Server::default() }, ..Config::default() };
         let report = config.validate().unwrap_err().to_string();

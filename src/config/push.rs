@@ -12,6 +12,7 @@ use super::Secret;
 pub enum Output {
     /// There are none.
     #[default]
+    #[serde(rename = "none")]
     Off,
     /// To a WebRTC server (RFC 9725).
     Whip,
