@@ -14,12 +14,14 @@ mod xiaozhi;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::render::Spool;
 use crate::{asr, llm, tts};
 
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
@@ -192,11 +194,29 @@ pub struct Avatars {
     /// Who is seen when nobody is asked for; empty: the first by name.
     #[garde(length(max = 64))]
     pub default: String,
+    /// Where the decoded pictures of films lie while the server runs.
+    #[garde(skip)]
+    pub spool: PathBuf,
+    /// How much of them, in MiB.
+    #[garde(range(max = 1 << 24))]
+    pub spool_mb: u64,
 }
 
 impl Default for Avatars {
     fn default() -> Self {
-        Self { dir: PathBuf::from("assets/avatars"), default: String::new() }
+        Self {
+            dir: PathBuf::from("assets/avatars"),
+            default: String::new(),
+            spool: PathBuf::from("data/spool"),
+            spool_mb: 4_096,
+        }
+    }
+}
+
+impl Avatars {
+    /// The spool that all films of this server share.
+    pub fn spool(&self) -> Arc<Spool> {
+        Spool::new(&self.spool, self.spool_mb << 20)
     }
 }
 

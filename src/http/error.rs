@@ -5,10 +5,12 @@ use std::time::Duration;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde_json::json;
+use tracing::debug;
 
 use crate::render::CatalogueError;
 use crate::rtc::OfferError;
 use crate::session::{Busy, JoinError, NoSlot, TextError};
+use crate::tts;
 
 /// A request that was not done, and why.
 #[derive(Clone, Debug)]
@@ -151,6 +153,22 @@ impl From<JoinError> for Failure {
 impl From<TextError> for Failure {
     fn from(error: TextError) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string())
+    }
+}
+
+impl From<tts::Error> for Failure {
+    /// What a client can mend is told; the rest may name files of the server's.
+    fn from(error: tts::Error) -> Self {
+        match error {
+            tts::Error::UnknownVoice(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_voice", error.to_string()),
+            tts::Error::Setting { key: "speed", ref problem } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_voice", problem)
+            }
+            error => {
+                debug!(%error, "a voice that was asked for cannot be had");
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_voice", "the voice does not take what tts asks of it")
+            }
+        }
     }
 }
 

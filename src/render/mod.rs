@@ -5,6 +5,7 @@
 
 mod avatar;
 mod catalogue;
+mod clip;
 mod composite;
 mod face;
 mod gesture;
@@ -28,6 +29,7 @@ use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
 pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
 pub use catalogue::{Catalogue, Character, Error as CatalogueError};
+pub use clip::{Clip, Error as ClipError, Spool, mirrored};
 pub use face::Face;
 pub use gesture::Gesture;
 pub use thread::{SLICE_QUEUE, spawn};
