@@ -2,9 +2,9 @@
 
 mod doctor;
 mod janus;
+mod livetalking;
 mod phone;
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use futures_util::StreamExt;
 use garde::Validate;
 
-use crate::config::{Config, LLM_CONFIG, TlsMode};
+use crate::config::{self, Config, LLM_CONFIG, TlsMode};
 use crate::media::{AUDIO_RATE_HZ, write_wav};
 use crate::models;
 use crate::offline::{self, Film};
@@ -82,6 +82,8 @@ struct Serve {
     /// Conversations at once [default: 8]
     #[arg(long, value_name = "N")]
     max_sessions: Option<usize>,
+    #[command(flatten)]
+    livetalking: livetalking::Flags,
 }
 
 impl Serve {
@@ -156,8 +158,13 @@ pub fn run() -> u8 {
             return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
     };
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let mut config = match Config::load(cli.config.as_deref(), cli.llm_config.as_deref(), &environment) {
+    let theirs = match &cli.command {
+        Some(Command::Serve(flags)) => flags.livetalking.given(),
+        _ => serde_json::Map::new(),
+    };
+    let loaded = config::environment()
+        .and_then(|environment| Config::load_with(cli.config.as_deref(), cli.llm_config.as_deref(), &environment, &theirs));
+    let mut config = match loaded {
         Ok(config) => config,
         Err(error) => {
             complain(&format!("configuration: {error}"));
@@ -324,6 +331,20 @@ fn complain(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn livetalkings_command_line_is_taken_as_it_is() {
+        let line = "visavis serve --transport rtcpush --push_url http://host/whip --model wav2lip --avatar_id anna --max_session 3 \
+                    --REF_FILE ref.wav --batch_size 8 -l 10 -r 10 --listenport 8011 -c theirs.yaml";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Some(Command::Serve(serve)) = cli.command else { panic!("no serve") };
+        let given = serve.livetalking.given();
+        let expected = serde_json::json!({
+            "transport": "rtcpush", "push_url": "http://host/whip", "model": "wav2lip", "avatar_id": "anna", "max_session": "3",
+            "REF_FILE": "ref.wav", "batch_size": "8", "l": "10", "r": "10", "listenport": "8011",
+        });
+        assert_eq!(serde_json::Value::Object(given), expected);
+    }
 
     #[test]
     fn the_help_fits_a_screen() {

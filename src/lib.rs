@@ -20,6 +20,7 @@ pub mod session;
 
 pub mod audio_proxy;
 pub mod janus;
+pub mod push;
 pub mod record;
 pub mod xiaozhi;
 
@@ -27,6 +28,7 @@ pub mod http;
 pub mod offline;
 pub mod server;
 
+mod backoff;
 pub mod bench;
 pub mod cli;
 pub mod config;

@@ -38,6 +38,16 @@ pub fn calls(change: f64) {
     gauge!("visavis_calls").increment(change);
 }
 
+/// Broadcasts to other servers that are connected, WHIP and RTMP.
+pub fn broadcasts(change: f64) {
+    gauge!("visavis_broadcasts").increment(change);
+}
+
+/// A broadcast to another server failed or broke; `why` is one word.
+pub fn push_failed(why: &'static str) {
+    counter!("visavis_push_failures_total", "why" => why).increment(1);
+}
+
 /// What our part in the Janus room is doing.
 pub fn janus_state(state: &'static str) {
     for known in ["off", "connecting", "waiting", "in_room", "out"] {

@@ -11,7 +11,6 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Binary, Json, Response};
 use poem_openapi::{Object, OpenApi};
 use sha1::Sha1;
-use uuid::Uuid;
 
 use super::ops::require_admin;
 use super::{App, Failure};
@@ -195,7 +194,7 @@ impl Api {
 
 impl Api {
     fn session(&self, id: &str) -> Result<Arc<Session>, Failure> {
-        id.parse::<Uuid>().ok().and_then(|id| self.app.shared.registry.get(id)).ok_or_else(Failure::no_session)
+        self.app.shared.find(id).ok_or_else(Failure::no_session)
     }
 
     fn picture(&self, id: &str, of: impl Fn(&crate::render::Avatar) -> &[u8]) -> poem::Result<Response<Binary<Vec<u8>>>> {

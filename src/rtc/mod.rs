@@ -1,6 +1,7 @@
 //! The only module that names the WebRTC crate: one UDP socket for all sessions, TCP for those who have nothing else, and a
 //! `Peer` for each viewer.
 
+mod broadcast;
 mod call;
 mod candidates;
 mod estimate;
@@ -18,6 +19,7 @@ mod socket;
 mod stun;
 mod tcp;
 
+pub use broadcast::Broadcast;
 pub use call::{Call, Sound};
 pub use microphone::MICROPHONE_QUEUE;
 pub use peer::{Closed, Event, Limits, Peer, Settings};

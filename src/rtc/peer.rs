@@ -247,7 +247,7 @@ impl Peer {
 
         let (queue, frames) = mpsc::channel(SEND_QUEUE);
         let codec = offer.video_codec();
-        let sink = Arc::new(Viewer { codec, queue, wants_keyframe, estimate, awaits_keyframe: AtomicBool::new(true) });
+        let sink = Arc::new(Viewer::new(codec, queue, wants_keyframe, estimate));
         let stop = CancellationToken::new();
         let life = Life {
             connection: Arc::clone(&connection),
@@ -398,7 +398,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    fn new(offer: &Offer) -> Self {
+    pub(super) fn new(offer: &Offer) -> Self {
         let audio = Outgoing::sound(offer.opus);
         let video = offer.video.as_ref().map(|line| {
             let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
@@ -408,7 +408,7 @@ impl Streams {
         Self { audio, video }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Outgoing> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Outgoing> {
         std::iter::once(&self.audio).chain(&self.video)
     }
 
@@ -439,7 +439,7 @@ async fn negotiate(
 
 /// Opus and the one video codec that this viewer gets, under the offer's own numbers: the answer then holds nothing
 /// that we would not send.
-fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error> {
+pub(super) fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error> {
     let audio = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: offer.opus };
     engine.register_codec(audio, RtpCodecKind::Audio)?;
     if let Some(line) = &offer.video {
@@ -673,13 +673,24 @@ impl Life {
 }
 
 /// The sink of one viewer: a queue that never blocks the encoder.
-struct Viewer {
+pub(super) struct Viewer {
     codec: Option<VideoCodec>,
     queue: mpsc::Sender<Encoded>,
     wants_keyframe: Arc<AtomicBool>,
     /// Pictures are useless to it until the next keyframe.
     awaits_keyframe: AtomicBool,
     estimate: Estimate,
+}
+
+impl Viewer {
+    pub(super) fn new(
+        codec: Option<VideoCodec>,
+        queue: mpsc::Sender<Encoded>,
+        wants_keyframe: Arc<AtomicBool>,
+        estimate: Estimate,
+    ) -> Self {
+        Self { codec, queue, wants_keyframe, awaits_keyframe: AtomicBool::new(true), estimate }
+    }
 }
 
 impl MediaSink for Viewer {

@@ -69,6 +69,7 @@ pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
         bitrate,
         speech_models: minicpm::Pool::new(speech_models).unwrap(),
         stop: CancellationToken::new(),
+        numbered: OnceLock::new(),
         tracker: TaskTracker::new(),
     })
 }
