@@ -17,7 +17,7 @@ use crate::config::{Config, LLM_CONFIG};
 use crate::media::{AUDIO_RATE_HZ, write_wav};
 use crate::models;
 use crate::offline::{self, Film};
-use crate::render::Catalogue;
+use crate::render::{Catalogue, Character};
 use crate::server::{self, Server};
 use crate::session::Minds;
 use crate::speakable::Speakable;
@@ -224,9 +224,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 async fn film(render: Render, config: &Config) -> anyhow::Result<()> {
     let Render { avatar, text, output, seed } = render;
     let text = crate::session::check_text(&text)?;
-    let (dir, tts, default) = (config.models.dir.clone(), config.tts.clone(), config.avatars.clone());
+    let (dir, tts, wardrobe) = (config.models.dir.clone(), config.tts.clone(), config.wardrobe(false));
     let voice = tokio::task::spawn_blocking(move || server::voice(&tts, &dir));
-    let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&default.dir, &default.default));
+    let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&wardrobe));
     let character = catalogue.await??.get(&avatar).with_context(|| format!("avatar \"{avatar}\""))?;
     let tools = Arc::new(llm::Toolbox::new(&config.llm.tools)?);
     let minds = Minds { chat: llm::build(&config.llm)?, voice: voice.await??, tools };
@@ -262,12 +262,13 @@ async fn wav(say_: Say, config: &Config) -> anyhow::Result<()> {
 }
 
 fn list_avatars(config: &Config) -> anyhow::Result<()> {
-    let catalogue = Catalogue::load(&config.avatars.dir, &config.avatars.default)?;
-    for pack in catalogue.usable().filter_map(|character| character.pack()) {
-        let names: Vec<&str> = pack.names().values().map(String::as_str).collect();
-        let mark = if pack.id() == catalogue.default_id() { " (default)" } else { "" };
-        let (width, height) = (pack.width(), pack.height());
-        say(&format!("{}{mark}: {}, {width}x{height}, {}", pack.id(), names.join(" / "), pack.licence()));
+    let catalogue = Catalogue::load(&config.wardrobe(true))?;
+    for card in catalogue.usable().filter_map(Character::card) {
+        let names: Vec<&str> = card.names.values().map(String::as_str).collect();
+        let mark = if card.id == catalogue.default_id() { " (default)" } else { "" };
+        let (width, height) = card.size;
+        let licence = if card.licence.is_empty() { "no licence named" } else { card.licence };
+        say(&format!("{}{mark}: {}, {width}x{height}, {licence}", card.id, names.join(" / ")));
     }
     for (id, fault) in catalogue.broken() {
         say(&format!("{id}: cannot be shown: {fault}"));
@@ -278,7 +279,7 @@ fn list_avatars(config: &Config) -> anyhow::Result<()> {
 fn check(config: &Config) -> u8 {
     let faults: Vec<String> = [
         tts::check(&config.tts).err().map(|error| error.to_string()),
-        Catalogue::load(&config.avatars.dir, &config.avatars.default).err().map(|error| error.to_string()),
+        Catalogue::load(&config.wardrobe(true)).err().map(|error| error.to_string()),
         models::verify(&config.models.dir, &config.tts.models()).err().map(|error| error.to_string()),
     ]
     .into_iter()

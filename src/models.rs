@@ -12,6 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 mod fetch;
+pub mod pickle;
 mod report;
 
 pub use fetch::Event;
