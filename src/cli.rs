@@ -127,6 +127,15 @@ enum Models {
         #[arg(value_name = "MODEL")]
         models: Vec<String>,
     },
+    /// Make an ONNX file from a Wav2Lip checkpoint, for avatars that were filmed
+    Convert {
+        /// wav2lip.pth, or whatever it is called
+        #[arg(value_name = "FILE.pth")]
+        from: PathBuf,
+        /// The file to write [default: avatars.network, that is wav2lip.onnx in models.dir]
+        #[arg(short, long, value_name = "FILE.onnx")]
+        output: Option<PathBuf>,
+    },
     /// Check that the model files are there and whole
     Check {
         /// Only these models of models.lock
@@ -191,6 +200,12 @@ fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Say(say) => runtime()?.block_on(wav(say, &config))?,
         Command::Avatar(Avatar::List) => list_avatars(&config)?,
         Command::Models(Models::Fetch { models }) => models::fetch(&config.models.dir, &models)?,
+        Command::Models(Models::Convert { from, output }) => {
+            let to = output.unwrap_or_else(|| config.wardrobe(false).network.graph);
+            let made = models::convert(&from, &to)?;
+            let (side, millions) = (made.side, made.parameters as f64 / 1e6);
+            say(&format!("{}: faces of {side}x{side}, {millions:.1} million parameters", to.display()));
+        }
         Command::Models(Models::Check { models }) => {
             models::verify(&config.models.dir, &models)?;
             say("the model files are there and whole");

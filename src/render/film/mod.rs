@@ -4,6 +4,8 @@
 //! start-up, blocking; sessions share it.
 
 mod folder;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Cursor;

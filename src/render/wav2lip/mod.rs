@@ -71,6 +71,11 @@ impl FilmFace {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn nothing_is_asked(&self) -> bool {
+        self.asked.is_empty()
+    }
+
     /// Asks for every picture whose sound is known.
     fn ask_ahead(&mut self) {
         while self.seen && self.next + FUTURE as u64 <= self.sound.until() {
