@@ -11,6 +11,7 @@ mod xiaozhi;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use garde::Validate;
@@ -216,6 +217,13 @@ impl Default for Avatars {
     }
 }
 
+impl Avatars {
+    /// The spool that all films of this server share.
+    pub fn spool(&self) -> Arc<Spool> {
+        Spool::new(&self.spool, self.spool_mb << 20)
+    }
+}
+
 /// `models:`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
@@ -336,7 +344,9 @@ pub enum Error {
 impl Config {
     /// What the catalogue of avatars is made from. `live`: pictures have a time at which they are due.
     pub fn wardrobe(&self, live: bool) -> Wardrobe {
-        let or = |path: &Path, usual: &str| if path.as_os_str().is_empty() { self.models.dir.join(usual) } else { path.to_owned() };
+        let or = |path: &Path, usual: &str| {
+            if path.as_os_str().is_empty() { self.models.dir.join(usual) } else { path.to_owned() }
+        };
         let network = NetworkFile {
             library: or(&self.models.onnxruntime, "onnxruntime/libonnxruntime.so"),
             graph: or(&self.avatars.network, "wav2lip.onnx"),
@@ -347,7 +357,7 @@ impl Config {
         Wardrobe {
             dirs: vec![self.avatars.dir.clone(), self.avatars.films.clone()],
             default: self.avatars.default.clone(),
-            spool: Spool::new(&self.avatars.spool, self.avatars.spool_mb << 20),
+            spool: self.avatars.spool(),
             network,
         }
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-mod checkpoint;
+pub mod checkpoint;
 mod convert;
 mod fetch;
 mod graph;

@@ -189,12 +189,14 @@ impl Plan {
         let mut part = |which: &str| self.take(&format!("{name}.conv_block.{which}"));
         let (mut weight, bias) = (part("0.weight")?, part("0.bias")?.values);
         let [gain, offset, mean, variance] =
-            [part("1.weight")?, part("1.bias")?, part("1.running_mean")?, part("1.running_var")?].map(|tensor| tensor.values);
+            [part("1.weight")?, part("1.bias")?, part("1.running_mean")?, part("1.running_var")?]
+                .map(|tensor| tensor.values);
         let channels = *weight.shape.get(usize::from(layer.backwards.is_some())).ok_or("a weight has no channels")?;
         if [&bias, &gain, &offset, &mean, &variance].iter().any(|values| values.len() != channels) {
             return Err(format!("the sizes of {name} do not fit one another"));
         }
-        let factor: Vec<f32> = gain.iter().zip(&variance).map(|(gain, variance)| gain / (variance + EPSILON).sqrt()).collect();
+        let factor: Vec<f32> =
+            gain.iter().zip(&variance).map(|(gain, variance)| gain / (variance + EPSILON).sqrt()).collect();
         let bias: Vec<f32> = (0..channels).map(|c| (bias[c] - mean[c]) * factor[c] + offset[c]).collect();
         let field: usize = weight.shape.iter().skip(2).product();
         for (at, value) in weight.values.iter_mut().enumerate() {
@@ -208,8 +210,12 @@ impl Plan {
     fn convolution(&mut self, edge: &str, weight: &Tensor, bias: &[f32], layer: Layer) -> Result<Edge, String> {
         let &[_, _, down, across] = &weight.shape[..] else { return Err("a weight is no convolution's".into()) };
         self.parameters += weight.values.len() + bias.len();
-        let of =
-            Convolution { kernel: [down as u64, across as u64], step: layer.step, rim: layer.rim, backwards: layer.backwards };
+        let of = Convolution {
+            kernel: [down as u64, across as u64],
+            step: layer.step,
+            rim: layer.rim,
+            backwards: layer.backwards,
+        };
         let weight = self.graph.weights(&weight.shape, &weight.values);
         let bias = self.graph.weights(&[bias.len()], bias);
         Ok(self.graph.convolution([edge, &weight, &bias], of))
@@ -257,7 +263,9 @@ mod tests {
         let mut mel = Vec::new();
         for n in 0..2 {
             for c in 0..6 {
-                image.extend((0..side * side).map(|at| ((at % side * 3 + at / side * 5 + c * 11 + n * 17) % 64) as f32 / 64.0));
+                image.extend(
+                    (0..side * side).map(|at| ((at % side * 3 + at / side * 5 + c * 11 + n * 17) % 64) as f32 / 64.0),
+                );
             }
             mel.extend((0..80 * 16).map(|at| ((at / 16 * 7 + at % 16 * 13 + n * 5) % 32) as f32 / 4.0 - 4.0));
         }

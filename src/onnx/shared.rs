@@ -112,7 +112,8 @@ fn answer_all<I, O>(
         let together = (RUN_BUDGET.as_nanos() / cost.as_nanos().max(1)).clamp(1, MAX_BATCH as u128) as usize;
         let now = Instant::now();
         let waits = |question: &Question<I, O>| question.due.is_none_or(|due| now < due);
-        let (batch, late): (Vec<_>, Vec<_>) = std::iter::once(first).chain(asked.try_iter().take(together - 1)).partition(waits);
+        let (batch, late): (Vec<_>, Vec<_>) =
+            std::iter::once(first).chain(asked.try_iter().take(together - 1)).partition(waits);
         metrics::network_late(late.len() as u64);
         if batch.is_empty() {
             continue;

@@ -81,7 +81,8 @@ impl Notes {
         if !path.exists() {
             return Ok(Self::default());
         }
-        let notes: Self = serde_json::from_slice(&bytes(&path)?).map_err(|e| Error::Notes { path: path.clone(), what: e.to_string() })?;
+        let notes: Self =
+            serde_json::from_slice(&bytes(&path)?).map_err(|e| Error::Notes { path: path.clone(), what: e.to_string() })?;
         match notes.fps {
             Some(0 | 241..) => Err(Error::Notes { path, what: "fps is from 1 to 240".into() }),
             _ => Ok(notes),

@@ -12,9 +12,9 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use image::DynamicImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
-use image::DynamicImage;
 
 use self::folder::{Kind, Notes};
 use super::clip::{self, Clip, FaceBox, Spool, mirrored, resampled};

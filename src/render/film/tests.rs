@@ -5,9 +5,9 @@ use image::{Rgb, RgbImage};
 use super::*;
 use crate::media::{AudioFrame, SAMPLES_PER_FRAME};
 use crate::onnx::Device;
+use crate::render::LipSync;
 use crate::render::clip::tests::TempDir;
 use crate::render::wav2lip::{FilmFace, NetworkFile};
-use crate::render::LipSync;
 
 const PICTURE: u64 = 640;
 const PICTURES: u8 = 6;
@@ -145,7 +145,8 @@ fn faces_that_lie_in_the_folder_are_taken_if_they_have_the_networks_size() {
     let faces = dir.0.join("anna/face_imgs");
     std::fs::create_dir_all(&faces).unwrap();
     let green = |side: u32| {
-        (0..PICTURES).for_each(|n| RgbImage::from_pixel(side, side, Rgb([0, 200, 0])).save(faces.join(format!("{n}.png"))).unwrap());
+        (0..PICTURES)
+            .for_each(|n| RgbImage::from_pixel(side, side, Rgb([0, 200, 0])).save(faces.join(format!("{n}.png"))).unwrap());
     };
     green(96);
     assert_eq!(load(&dir).unwrap().face(0)[..3], [0, 200, 0]);
@@ -201,7 +202,25 @@ fn a_network_that_is_missing_or_another_is_refused_in_words() {
         live: true,
     };
     let fault = |graph| Network::load(&file(graph)).err().unwrap().to_string();
-    assert!(fault("tests/corpus/wav2lip/gone.onnx").contains("visavis models convert"));
+    assert!(fault("tests/corpus/wav2lip/gone.onnx").contains("wav2lip.pth"));
     assert!(fault("models/hibari/oov.onnx").contains("[B, 6, H, W]"), "{}", fault("models/hibari/oov.onnx"));
     assert!(fault("Cargo.toml").contains("Cargo.toml"));
+}
+
+#[test]
+fn a_checkpoint_in_the_networks_place_is_converted_and_another_file_is_refused() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = TempDir::new("film-checkpoint");
+    let file = NetworkFile {
+        library: root.join("models/onnxruntime/libonnxruntime.so"),
+        graph: dir.0.join("wav2lip.onnx"),
+        device: Device::Cpu,
+        threads: 1,
+        live: true,
+    };
+    std::fs::write(dir.0.join("wav2lip.pth"), "no checkpoint").unwrap();
+    assert!(Network::load(&file).err().unwrap().to_string().contains("wav2lip.pth"));
+    std::fs::copy(root.join("tests/corpus/wav2lip/tiny.pth"), dir.0.join("wav2lip.pth")).unwrap();
+    assert_eq!(Network::load(&file).unwrap().side(), 96);
+    assert!(file.graph.exists());
 }

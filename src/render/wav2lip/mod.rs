@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::mel::{FUTURE, Mel};
-pub use self::network::{Error as NetworkError, Network, NetworkFile};
 use self::network::Heard;
+pub use self::network::{Error as NetworkError, Network, NetworkFile};
 use self::paste::Paste;
 use self::sound::{Sound, is_loud};
 use super::film::Film;

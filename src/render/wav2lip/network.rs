@@ -10,6 +10,7 @@ use ort::session::Session;
 use ort::value::{Tensor, ValueType};
 
 use super::mel::{BANDS, COLUMNS, Window};
+use crate::models;
 use crate::onnx::{self, Answer, Device, Options, Patience, Shared};
 
 /// An answer that comes later than this is not shown. Sound is known 425 ms before its picture is due, of which the window
@@ -22,15 +23,18 @@ const SIDES: std::ops::RangeInclusive<u32> = 64..=512;
 /// What is wrong with a network.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not there, and neither is anything it could be made from.
+    /// It is not there, and neither is a checkpoint beside it.
     #[error(
-        "needs the network {path}, which is not there: `visavis models convert wav2lip.pth` makes it (docs/avatars.md)",
+        "needs the network {path}, which is not there: put wav2lip.pth beside it, or run `visavis models convert` (docs/avatars.md)",
         path = path.display()
     )]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A checkpoint lies in its place and is none that is known.
+    #[error(transparent)]
+    Convert(#[from] models::ConvertError),
     /// The library or the graph cannot be loaded.
     #[error("{path}: {source}", path = path.display())]
     Load {
@@ -80,12 +84,18 @@ pub struct Network {
 }
 
 impl Network {
-    /// Loads the graph and runs it once. Blocking: about a second.
+    /// Loads the graph and runs it once. Where there is none but a checkpoint of its name (`wav2lip.pth`), it is made from that.
+    /// Blocking: about a second.
     pub fn load(file: &NetworkFile) -> Result<Self, Error> {
         let path = &file.graph;
         let failed = |path: &Path, source| Error::Load { path: path.to_owned(), source };
         if !path.exists() {
-            return Err(Error::Missing { path: path.clone() });
+            let checkpoint = path.with_extension("pth");
+            if !checkpoint.exists() {
+                return Err(Error::Missing { path: path.clone() });
+            }
+            let made = models::convert(&checkpoint, path)?;
+            tracing::info!(from = %checkpoint.display(), to = %path.display(), side = made.side, "a checkpoint was converted");
         }
         let runtime = onnx::runtime(&file.library).map_err(|e| failed(&file.library, e))?;
         let graph = std::fs::read(path).map_err(|e| failed(path, e.into()))?;
@@ -94,7 +104,8 @@ impl Network {
         let session = onnx::session(&runtime, &graph, options).map_err(|e| failed(path, e.into()))?;
         let mut graph = Graph::of(session).map_err(|what| Error::Shape { path: path.clone(), what })?;
         let side = graph.side;
-        let silence = || Heard { window: vec![-4.0; BANDS * COLUMNS], face: Arc::new(vec![128; (side * side * 3) as usize]) };
+        let silence =
+            || Heard { window: vec![-4.0; BANDS * COLUMNS], face: Arc::new(vec![128; (side * side * 3) as usize]) };
         let made = graph.run(&[silence()]).map_err(|e| failed(path, e))?;
         if made.iter().any(|face| face.len() != (side * side * 3) as usize) {
             return Err(Error::Shape { path: path.clone(), what: "the face that comes out has another size".into() });
