@@ -27,7 +27,7 @@ test: setup setup-test check
 	./target/debug/visavis models fetch
 	$(if $(shell command -v cargo-nextest),cargo nextest run,cargo test --lib --bins --tests) --locked --features testing
 	cargo test --locked --doc
-	node --test --test-concurrency=1 tests/e2e/
+	node tests/e2e/run.mjs
 
 setup-test:
 	@scripts/install.sh $(APT_TEST)

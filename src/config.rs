@@ -6,6 +6,7 @@
 
 mod audio_proxy;
 mod janus;
+mod record;
 mod xiaozhi;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::{asr, llm, tts};
 
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
+pub use record::Record;
 pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 
 pub use crate::values::Secret;
@@ -64,6 +66,9 @@ pub struct Config {
     /// Who speaks.
     #[garde(skip)]
     pub tts: tts::Config,
+    /// Films of sessions.
+    #[garde(dive)]
+    pub record: Record,
     /// xiaozhi's devices.
     #[garde(dive)]
     pub xiaozhi: Xiaozhi,

@@ -20,6 +20,7 @@ pub mod session;
 
 pub mod audio_proxy;
 pub mod janus;
+pub mod record;
 pub mod xiaozhi;
 
 pub mod http;

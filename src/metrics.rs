@@ -112,7 +112,17 @@ pub fn offer(result: &'static str, took: Duration) {
     histogram!("visavis_offer_seconds").record(took);
 }
 
-/// A request was refused by one of the limits L1–L18.
+/// Films that are being made.
+pub fn recordings(change: f64) {
+    gauge!("visavis_recordings").increment(change);
+}
+
+/// Bytes of sound and pictures that went into films.
+pub fn recorded(bytes: usize) {
+    counter!("visavis_recorded_bytes_total").increment(bytes as u64);
+}
+
+/// A request was refused by one of the limits L1–L20.
 pub fn rejected(limit: &'static str) {
     counter!("visavis_rejected_total", "limit" => limit).increment(1);
 }

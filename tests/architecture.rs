@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "track"],
     &["rtc"],
     &["session"],
-    &["xiaozhi", "audio_proxy", "janus"],
+    &["xiaozhi", "audio_proxy", "janus", "record"],
     &["http", "offline"],
     &["server"],
     &["bench"],

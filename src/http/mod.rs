@@ -9,6 +9,7 @@ mod join;
 mod livetalking;
 mod ops;
 mod page;
+mod record;
 mod signalling;
 mod sse;
 mod v1;
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::audio_proxy::Proxy;
 use crate::config::Config;
+use crate::record::Recordings;
 use crate::render::Catalogue;
 use crate::session::Shared;
 use crate::xiaozhi::{self, Signalling};
@@ -42,6 +44,7 @@ pub struct App {
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
     audio_proxy: Option<Arc<Proxy>>,
+    recordings: Arc<Recordings>,
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
@@ -65,12 +68,14 @@ impl App {
         let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled);
         let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
+        let recordings = Recordings::open(config.record.clone(), shared.tracker.clone());
         Arc::new(Self {
             config,
             shared,
             catalogue,
             metrics,
             audio_proxy,
+            recordings,
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
@@ -87,6 +92,7 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         (
             livetalking::Api { app: Arc::clone(app) },
             humanaudio::Api { app: Arc::clone(app) },
+            record::Api { app: Arc::clone(app) },
             v1::Api { app: Arc::clone(app) },
         ),
         "Visavis",
@@ -101,7 +107,9 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/human", Arc::clone(&api))
         .at("/humanaudio", Arc::clone(&api))
         .at("/interrupt_talk", Arc::clone(&api))
-        .at("/is_speaking", api)
+        .at("/is_speaking", Arc::clone(&api))
+        .at("/record", api)
+        .at("/record/:id", get(record::download))
         .at("/openapi.json", spec)
         .at("/sse", get(sse::sse))
         .at("/whep", post(whep::watch))

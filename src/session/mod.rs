@@ -20,6 +20,7 @@ mod text;
 mod tools;
 mod turn;
 mod viewer;
+mod voice;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,9 +38,11 @@ use crate::metrics;
 use crate::minicpm;
 use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
-use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
+use crate::track::{Bitrate, Ended, HumanPlayer, MediaSink, Setup, Throttle};
+use crate::tts::TextToSpeech;
 
 use conversation::{Command, Conversation, Saying, Words};
+use voice::Voice;
 
 pub use ear::{Ears, Mic};
 pub use event::{As, CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
@@ -129,11 +132,9 @@ pub struct Session {
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     avatar: String,
-    /// Who speaks, if somebody was chosen.
-    voice: Option<String>,
+    voice: Voice,
     state: State,
     lines: VecDeque<Line>,
     links: HashMap<Uuid, Link>,
@@ -154,6 +155,9 @@ impl Session {
             Setup { name: name.clone(), face: avatar.face(seed(id)), throttle: Throttle::RealTime, bitrate: shared.bitrate };
         let (player, ended) = HumanPlayer::start(setup, played_tx)?;
         let (commands, commands_rx) = mpsc::channel(COMMAND_QUEUE);
+        let minds = shared.minds.clone();
+        #[cfg(feature = "testing")]
+        let minds = crate::testing::minds_for(avatar, minds);
         let session = Arc::new(Self {
             id,
             created: Instant::now(),
@@ -162,14 +166,19 @@ impl Session {
             notices: broadcast::Sender::new(NOTICE_QUEUE),
             stop: CancellationToken::new(),
             viewers: watch::Sender::new(0),
-            inner: Mutex::new(Inner { avatar: avatar.id().to_owned(), ..Inner::default() }),
+            inner: Mutex::new(Inner {
+                avatar: avatar.id().to_owned(),
+                voice: Voice::new(Arc::clone(&minds.voice)),
+                state: State::default(),
+                lines: VecDeque::new(),
+                links: HashMap::new(),
+                tools: Vec::new(),
+                reason: None,
+            }),
         });
         shared.registry.insert(Arc::clone(&session));
         metrics::session_created();
         info!(avatar = avatar.id(), "session created");
-        let minds = shared.minds.clone();
-        #[cfg(feature = "testing")]
-        let minds = crate::testing::minds_for(avatar, minds);
         let conversation =
             Conversation::new(Arc::clone(&session), minds, shared.history.clone(), Arc::clone(&shared.catalogue));
         shared.tracker.spawn(conversation.run(commands_rx, played).instrument(span.clone()));
@@ -182,20 +191,32 @@ impl Session {
         self.say_for(text, chat, interrupt, None).await
     }
 
+    /// The same, in the voice of [`Session::voice_in`].
+    pub async fn say_in(&self, text: String, chat: bool, interrupt: bool, voice: Arc<dyn TextToSpeech>) -> Result<(), Busy> {
+        let words = if chat { Words::Chat(text) } else { Words::Echo(text) };
+        self.put(words, interrupt, None, Some(voice)).await
+    }
+
     /// Plays an answer that another machine makes, as it comes; the end of the channel is the end of the answer. Whoever sends
     /// finds the channel closed once the answer is cut.
     pub async fn relay(&self, answer: mpsc::Receiver<Spoken>, interrupt: bool) -> Result<(), Busy> {
-        self.put(Words::Relayed(answer), interrupt, None).await
+        self.put(Words::Relayed(answer), interrupt, None, None).await
     }
 
     async fn say_for(&self, text: String, chat: bool, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
         let words = if chat { Words::Chat(text) } else { Words::Echo(text) };
-        self.put(words, interrupt, origin).await
+        self.put(words, interrupt, origin, None).await
     }
 
-    async fn put(&self, words: Words, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
+    async fn put(
+        &self,
+        words: Words,
+        interrupt: bool,
+        origin: Option<Origin>,
+        voice: Option<Arc<dyn TextToSpeech>>,
+    ) -> Result<(), Busy> {
         let (accepted, answer) = oneshot::channel();
-        let saying = Saying { words, interrupt, origin, accepted };
+        let saying = Saying { words, interrupt, origin, voice, accepted };
         self.commands.send(Command::Say(saying)).await.map_err(|_| Busy::Ending)?;
         match answer.await {
             Ok(true) => Ok(()),
@@ -219,18 +240,6 @@ impl Session {
         avatar.id().clone_into(&mut self.lock().avatar);
         self.notify(Event::Avatar { id: avatar.id().to_owned() }, None);
         Ok(())
-    }
-
-    /// Has the avatar speak as somebody else from its next answer on. False if there is nobody of that id.
-    pub async fn speak_as(&self, id: String) -> Result<bool, Busy> {
-        let (done, answer) = oneshot::channel();
-        self.commands.send(Command::Speak { id: id.clone(), done }).await.map_err(|_| Busy::Ending)?;
-        let known = answer.await.map_err(|_| Busy::Ending)?;
-        if known {
-            self.lock().voice = Some(id.clone());
-            self.notify(Event::Voice { id }, None);
-        }
-        Ok(known)
     }
 
     /// Has the avatar make a gesture, whatever else it does.
@@ -268,11 +277,6 @@ impl Session {
         self.lock().avatar.clone()
     }
 
-    /// Who speaks, if somebody was chosen.
-    pub fn voice(&self) -> Option<String> {
-        self.lock().voice.clone()
-    }
-
     /// What the avatar is doing.
     pub fn state(&self) -> State {
         self.lock().state
@@ -291,6 +295,21 @@ impl Session {
     /// The latest lines of the conversation.
     pub fn history(&self) -> Vec<Line> {
         self.lock().lines.iter().cloned().collect()
+    }
+
+    /// Sends its sound and pictures to `sink`, too. A sink is no viewer: it keeps no session alive.
+    pub fn receive(&self, sink: Arc<dyn MediaSink>) {
+        self.player.add_sink(sink);
+    }
+
+    /// Tells everybody.
+    pub fn tell(&self, event: Event) {
+        self.notify(event, None);
+    }
+
+    /// Waits for its end.
+    pub async fn over(&self) {
+        self.stop.cancelled().await;
     }
 
     fn notify(&self, event: Event, origin: Option<Origin>) {

@@ -19,6 +19,7 @@ use super::{Busy, Notice, Session, Shared, check_text, short};
 use crate::media::AudioFrame;
 use crate::render::{Catalogue, Gesture};
 use crate::rtc::{self, Offer, Peer};
+use crate::tts::Manner;
 
 /// Viewers of one session: each is sent every packet.
 const MAX_VIEWERS: usize = 32;
@@ -318,9 +319,8 @@ impl Viewer {
                 self.session.show(&avatar).map_err(busy)
             }
             Request::Voice { id } => {
-                let known = self.session.speak_as(id).await.map_err(busy)?;
-                let unknown = || Event::error("unknown_voice", "there is no voice of that id: GET /v1/voices lists them");
-                known.then_some(()).ok_or_else(unknown)
+                let unknown = |_| Event::error("unknown_voice", "there is no voice of that id: GET /v1/voices lists them");
+                self.session.speak_in(Manner::of(id)).await.map_err(unknown)
             }
             Request::Action { name } => {
                 let gesture = Gesture::named(&name)

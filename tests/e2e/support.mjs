@@ -273,7 +273,7 @@ function coarseLag(reference, recording, rate) {
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Polls until `probe` is true; throws what it was waiting for. */
-export async function until(what, probe, timeout = 10_000) {
+export async function until(what, probe, timeout = 30_000) {
   const began = performance.now();
   for (;;) {
     if (await probe()) return performance.now() - began;

@@ -54,11 +54,11 @@ impl Engine {
         Ok(Self { session: Mutex::new(session) })
     }
 
-    /// Runs the network on `ids` (with a pad at either end); `style` has 256 numbers.
-    pub(super) fn run(&self, ids: &[i32], style: &[f32]) -> Result<Sound, Error> {
-        let mut speed = vec![1.0_f32; ids.len()];
+    /// Runs the network on `ids` (with a pad at either end); `style` has 256 numbers; a `speed` of 1 is its natural pace.
+    pub(super) fn run(&self, ids: &[i32], style: &[f32], speed: f32) -> Result<Sound, Error> {
+        let mut speed = vec![speed; ids.len()];
         if let Some(end) = speed.last_mut() {
-            *end = END_SPEED;
+            *end *= END_SPEED;
         }
         let ids: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
         let run = || -> ort::Result<Sound> {
