@@ -227,7 +227,7 @@ impl Plan {
             let prefix = format!("{name}.{n}.");
             self.tensors.range(prefix.clone()..).next().is_some_and(|(name, _)| name.starts_with(&prefix))
         };
-        (0..).take_while(has).count()
+        (0..self.tensors.len()).take_while(has).count()
     }
 
     fn kernel(&self, name: &str) -> Result<[u64; 2], String> {

@@ -142,13 +142,8 @@ impl Clip {
             }
         }
         let (size, filmed) = (size(expected), expected);
-        let bytes = layout.bytes(size);
-        let kept = spool.reserve(files.len(), bytes).unwrap_or_else(|error| {
-            tracing::warn!(%error, "no spool: pictures are decoded each time they are shown");
-            None
-        });
-        let faulty = AtomicBool::new(false);
-        let reel = Reel { files, size, filmed, layout, places, kept, faulty };
+        let (spool, faulty) = (Arc::clone(spool), AtomicBool::new(false));
+        let reel = Reel { files, size, filmed, layout, places, spool, kept: OnceLock::new(), faulty };
         Ok(Self { reel: Arc::new(reel), ahead: OnceLock::new() })
     }
 
@@ -250,15 +245,16 @@ struct Reel {
     layout: Layout,
     /// What of each picture is kept; `None`: all of it.
     places: Option<Arc<[Option<FaceBox>]>>,
-    /// `None`: there is no room, each picture is decoded whenever it is asked for.
-    kept: Option<Kept>,
+    spool: Arc<Spool>,
+    /// Room is taken when the first picture is asked for; `None`: there was none, each is decoded whenever it is asked for.
+    kept: OnceLock<Option<Kept>>,
     /// Whether a damaged picture has been reported.
     faulty: AtomicBool,
 }
 
 impl Reel {
     fn bytes(&self, n: usize) -> Vec<u8> {
-        if let Some(bytes) = self.kept.as_ref().and_then(|kept| kept.take(n)) {
+        if let Some(bytes) = self.kept().and_then(|kept| kept.take(n)) {
             return bytes;
         }
         let place = self.places.as_ref().and_then(|places| *places.get(n)?);
@@ -270,10 +266,22 @@ impl Reel {
             }
             if n == 0 { self.layout.blank(self.size) } else { self.bytes(n - 1) }
         });
-        if let Some(kept) = &self.kept {
+        if let Some(kept) = self.kept() {
             kept.put(n, &bytes);
         }
         bytes
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        let reserve = || {
+            let room = self.spool.reserve(self.files.len(), self.layout.bytes(self.size));
+            if !matches!(room, Ok(Some(_))) {
+                let (error, dir) = (room.as_ref().err(), self.files[0].parent());
+                tracing::warn!(?error, ?dir, "no room in the spool: each picture is decoded whenever it is shown");
+            }
+            room.ok().flatten()
+        };
+        self.kept.get_or_init(reserve).as_ref()
     }
 }
 
@@ -287,10 +295,10 @@ struct Ahead {
 impl Ahead {
     fn start(reel: &Arc<Reel>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let thread = reel.kept.is_some().then(|| {
+        let thread = reel.kept().is_some().then(|| {
             let (reel, stop) = (Arc::clone(reel), Arc::clone(&stop));
             let decode = move || {
-                let missing = |n: &usize| reel.kept.as_ref().is_some_and(|kept| !kept.has(*n));
+                let missing = |n: &usize| reel.kept().is_some_and(|kept| !kept.has(*n));
                 let going = |_: &usize| !stop.load(Ordering::Acquire);
                 (0..reel.files.len()).take_while(going).filter(missing).for_each(|n| drop(reel.bytes(n)));
             };

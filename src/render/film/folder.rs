@@ -56,18 +56,25 @@ impl Kind {
         let path = dir.join("coords.pkl");
         let bytes = bytes(&path)?;
         let (value, _) = pickle::read(&bytes).map_err(|source| Error::Pickle { path: path.clone(), source })?;
-        let boxes = value.items().unwrap_or_default().iter().map(|value| self.place(value)).collect::<Option<Vec<_>>>();
-        boxes.filter(|boxes| !boxes.is_empty()).ok_or(Error::Boxes { path, what: "holds no list of boxes".into() })
+        let sides = value.items().unwrap_or_default().iter().map(|value| self.sides(value)).collect::<Option<Vec<_>>>();
+        let sides = sides.filter(|sides| !sides.is_empty());
+        let sides = sides.ok_or(Error::Boxes { path, what: "holds no list of boxes".into() })?;
+        Ok(sides.into_iter().map(place).collect())
     }
 
-    /// `Some(None)`: a box that is none, as tools write it for a picture without a face.
-    fn place(self, value: &Value) -> Option<Option<FaceBox>> {
+    /// Left, top, right, bottom.
+    fn sides(self, value: &Value) -> Option<[i64; 4]> {
         let sides = value.items()?.iter().map(whole).collect::<Option<Vec<i64>>>()?;
         let &[a, b, c, d] = &sides[..] else { return None };
-        let [x0, y0, x1, y1] = if self == Self::Wav2Lip { [c, a, d, b] } else { [a, b, c, d] };
-        let sane = x0 < x1 && y0 < y1 && sides.iter().all(|side| side.abs() <= FURTHEST);
-        Some(sane.then_some(FaceBox { x0: x0 as i32, y0: y0 as i32, x1: x1 as i32, y1: y1 as i32 }))
+        Some(if self == Self::Wav2Lip { [c, a, d, b] } else { [a, b, c, d] })
     }
+}
+
+/// `None`: a box that is none, as tools write it for a picture without a face.
+fn place(sides: [i64; 4]) -> Option<FaceBox> {
+    let [x0, y0, x1, y1] = sides;
+    let sane = x0 < x1 && y0 < y1 && sides.iter().all(|side| side.abs() <= FURTHEST);
+    sane.then_some(FaceBox { x0: x0 as i32, y0: y0 as i32, x1: x1 as i32, y1: y1 as i32 })
 }
 
 /// Boxes are whole numbers, and now and then numbers with a point.

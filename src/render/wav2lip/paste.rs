@@ -114,14 +114,14 @@ struct Rows<'a> {
     made: &'a [[u8; 3]],
     side: usize,
     columns: Vec<(usize, f32, Between)>,
-    rows: std::vec::IntoIter<(usize, f32, Between)>,
+    left: std::vec::IntoIter<(usize, f32, Between)>,
 }
 
 impl<'a> Rows<'a> {
     fn new(made: &'a [[u8; 3]], side: usize, place: FaceBox, (width, height): (usize, usize), step: usize) -> Self {
         let columns = touched((place.x0, place.x1), width, step, side, share_across);
         let rows = touched((place.y0, place.y1), height, step, side, share_down);
-        Self { made, side, columns, rows: rows.into_iter() }
+        Self { made, side, columns, left: rows.into_iter() }
     }
 }
 
@@ -149,7 +149,7 @@ impl Iterator for Rows<'_> {
     type Item = (usize, Vec<(usize, f32, [f32; 3])>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (row, down, (above, below, part)) = self.rows.next()?;
+        let (row, down, (above, below, part)) = self.left.next()?;
         let (above, below) = (&self.made[above * self.side..][..self.side], &self.made[below * self.side..][..self.side]);
         let line = |x: usize| -> [f32; 3] { std::array::from_fn(|c| between(above[x][c].into(), below[x][c].into(), part)) };
         let colour = |(x, across, (left, right, part)): &(usize, f32, Between)| {
