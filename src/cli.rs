@@ -19,7 +19,7 @@ use crate::config::{self, Config, LLM_CONFIG, TlsMode};
 use crate::media::{AUDIO_RATE_HZ, write_wav};
 use crate::models;
 use crate::offline::{self, Film};
-use crate::render::Catalogue;
+use crate::render::{Catalogue, Character};
 use crate::server::{self, Server};
 use crate::session::Minds;
 use crate::speakable::Speakable;
@@ -133,6 +133,15 @@ enum Models {
         #[arg(value_name = "MODEL")]
         models: Vec<String>,
     },
+    /// Make an ONNX file from a Wav2Lip checkpoint, for avatars that were filmed
+    Convert {
+        /// wav2lip.pth, or whatever it is called
+        #[arg(value_name = "FILE.pth")]
+        from: PathBuf,
+        /// The file to write [default: avatars.network, that is wav2lip.onnx in models.dir]
+        #[arg(short, long, value_name = "FILE.onnx")]
+        output: Option<PathBuf>,
+    },
     /// Check that the model files are there and whole
     Check {
         /// Only these models of models.lock
@@ -202,6 +211,12 @@ fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Say(say) => runtime()?.block_on(wav(say, &config))?,
         Command::Avatar(Avatar::List) => list_avatars(&config)?,
         Command::Models(Models::Fetch { models }) => models::fetch(&config.models.dir, &models)?,
+        Command::Models(Models::Convert { from, output }) => {
+            let to = output.unwrap_or_else(|| config.wardrobe(false).network.graph);
+            let made = models::convert(&from, &to)?;
+            let (side, millions) = (made.side, made.parameters as f64 / 1e6);
+            say(&format!("{}: faces of {side}x{side}, {millions:.1} million parameters", to.display()));
+        }
         Command::Models(Models::Check { models }) => {
             models::verify(&config.models.dir, &models)?;
             say("the model files are there and whole");
@@ -243,9 +258,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 async fn film(render: Render, config: &Config) -> anyhow::Result<()> {
     let Render { avatar, text, output, seed } = render;
     let text = crate::session::check_text(&text)?;
-    let (dir, tts, default) = (config.models.dir.clone(), config.tts.clone(), config.avatars.clone());
+    let (dir, tts, wardrobe) = (config.models.dir.clone(), config.tts.clone(), config.wardrobe(false));
     let voice = tokio::task::spawn_blocking(move || server::voice(&tts, &dir));
-    let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&default.dir, &default.default));
+    let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&wardrobe));
     let character = catalogue.await??.get(&avatar).with_context(|| format!("avatar \"{avatar}\""))?;
     let tools = Arc::new(llm::Toolbox::new(&config.llm.tools)?);
     let minds = Minds { chat: llm::build(&config.llm)?, voice: voice.await??, tools };
@@ -281,12 +296,13 @@ async fn wav(say_: Say, config: &Config) -> anyhow::Result<()> {
 }
 
 fn list_avatars(config: &Config) -> anyhow::Result<()> {
-    let catalogue = Catalogue::load(&config.avatars.dir, &config.avatars.default)?;
-    for pack in catalogue.usable().filter_map(|character| character.pack()) {
-        let names: Vec<&str> = pack.names().values().map(String::as_str).collect();
-        let mark = if pack.id() == catalogue.default_id() { " (default)" } else { "" };
-        let (width, height) = (pack.width(), pack.height());
-        say(&format!("{}{mark}: {}, {width}x{height}, {}", pack.id(), names.join(" / "), pack.licence()));
+    let catalogue = Catalogue::load(&config.wardrobe(true))?;
+    for card in catalogue.usable().filter_map(Character::card) {
+        let names: Vec<&str> = card.names.values().map(String::as_str).collect();
+        let mark = if card.id == catalogue.default_id() { " (default)" } else { "" };
+        let (width, height) = card.size;
+        let licence = if card.licence.is_empty() { "no licence named" } else { card.licence };
+        say(&format!("{}{mark}: {}, {width}x{height}, {licence}", card.id, names.join(" / ")));
     }
     for (id, fault) in catalogue.broken() {
         say(&format!("{id}: cannot be shown: {fault}"));
@@ -298,7 +314,7 @@ fn list_avatars(config: &Config) -> anyhow::Result<()> {
 fn faults(config: &Config) -> Vec<String> {
     [
         tts::check(&config.tts).err().map(|error| error.to_string()),
-        Catalogue::load(&config.avatars.dir, &config.avatars.default).err().map(|error| error.to_string()),
+        Catalogue::load(&config.wardrobe(true)).err().map(|error| error.to_string()),
         models::verify(&config.models.dir, &config.tts.models()).err().map(|error| error.to_string()),
     ]
     .into_iter()

@@ -22,7 +22,8 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::render::Spool;
+use crate::onnx::Device;
+use crate::render::{NetworkFile, Spool, Wardrobe};
 use crate::{asr, llm, tts};
 
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
@@ -208,6 +209,18 @@ pub struct Avatars {
     /// Who is seen when nobody is asked for; empty: the first by name.
     #[garde(length(max = 64))]
     pub default: String,
+    /// More of them, if it is there: what LiveTalking calls `data/avatars`.
+    #[garde(skip)]
+    pub films: PathBuf,
+    /// The network that moves the lips of films; empty: `wav2lip.onnx` in `models.dir`.
+    #[garde(skip)]
+    pub network: PathBuf,
+    /// What runs it.
+    #[garde(skip)]
+    pub device: Device,
+    /// Threads of one run; 0: half the cores, at most four.
+    #[garde(range(max = 64))]
+    pub threads: usize,
     /// Where the decoded pictures of films lie while the server runs.
     #[garde(skip)]
     pub spool: PathBuf,
@@ -221,6 +234,10 @@ impl Default for Avatars {
         Self {
             dir: PathBuf::from("assets/avatars"),
             default: String::new(),
+            films: PathBuf::from("data/avatars"),
+            network: PathBuf::new(),
+            device: Device::Cpu,
+            threads: 0,
             spool: PathBuf::from("data/spool"),
             spool_mb: 4_096,
         }
@@ -241,11 +258,14 @@ pub struct Models {
     /// What `visavis models fetch` fills.
     #[garde(skip)]
     pub dir: PathBuf,
+    /// ONNX Runtime; empty: the one that was fetched.
+    #[garde(skip)]
+    pub onnxruntime: PathBuf,
 }
 
 impl Default for Models {
     fn default() -> Self {
-        Self { dir: PathBuf::from("models") }
+        Self { dir: PathBuf::from("models"), onnxruntime: PathBuf::new() }
     }
 }
 
@@ -349,6 +369,26 @@ pub enum Error {
 }
 
 impl Config {
+    /// What the catalogue of avatars is made from. `live`: pictures have a time at which they are due.
+    pub fn wardrobe(&self, live: bool) -> Wardrobe {
+        let or = |path: &Path, usual: &str| {
+            if path.as_os_str().is_empty() { self.models.dir.join(usual) } else { path.to_owned() }
+        };
+        let network = NetworkFile {
+            library: or(&self.models.onnxruntime, "onnxruntime/libonnxruntime.so"),
+            graph: or(&self.avatars.network, "wav2lip.onnx"),
+            device: self.avatars.device,
+            threads: self.avatars.threads,
+            live,
+        };
+        Wardrobe {
+            dirs: vec![self.avatars.dir.clone(), self.avatars.films.clone()],
+            default: self.avatars.default.clone(),
+            spool: self.avatars.spool(),
+            network,
+        }
+    }
+
     /// Reads `file` (or [`DEFAULT_FILE`] if it exists) over [`SEED_FILE`], then what `environment` overrides, then `llm`, a
     /// file like [`SEED_FILE`] that was named.
     pub fn load(file: Option<&Path>, llm: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, Error> {

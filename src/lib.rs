@@ -34,6 +34,7 @@ pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod models;
+pub mod onnx;
 pub mod values;
 
 #[cfg(feature = "testing")]

@@ -14,6 +14,7 @@ const TURN_BUCKETS: &[f64] = &[0.02, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("encode_seconds".into()), PICTURE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("network_run_seconds".into()), PICTURE_BUCKETS)?
         .set_buckets(TURN_BUCKETS)?
         .install_recorder()
 }
@@ -154,6 +155,17 @@ pub fn keyframe() {
 /// One picture encoded.
 pub fn encode_seconds(codec: &'static str, took: Duration) {
     histogram!("visavis_encode_seconds", "codec" => codec).record(took);
+}
+
+/// One run of a network that sessions share: how many pictures it made.
+pub fn network_run(network: &'static str, pictures: usize, took: Duration) {
+    histogram!("visavis_network_run_seconds", "network" => network).record(took);
+    counter!("visavis_network_pictures_total", "network" => network).increment(pictures as u64);
+}
+
+/// Pictures that a network would have made too late: the one before is shown.
+pub fn network_late(pictures: u64) {
+    counter!("visavis_network_late_total").increment(pictures);
 }
 
 /// A frame that was due was not sent.

@@ -105,8 +105,8 @@ impl Server {
         let signalling = signalling(&config)?;
         ask_stun_servers(&config, &mux);
         let tls = tls::keep(&config.tls).await?;
-        let avatars = config.avatars.clone();
-        let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&avatars.dir, &avatars.default));
+        let wardrobe = config.wardrobe(true);
+        let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&wardrobe));
         let (tts, dir) = (config.tts.clone(), config.models.dir.clone());
         let voice = tokio::task::spawn_blocking(move || voice(&tts, &dir));
         let catalogue = catalogue.await.map_err(io::Error::other)??;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// configuration stands on the stages that define their own sections. `offline` is `visavis render`: a peer of `http`.
 const LAYERS: &[&[&str]] = &[
     &["backoff", "media", "metrics", "models", "values"],
+    &["onnx"],
     &["asr", "llm", "minicpm", "sentence", "speakable", "tts", "codec", "render"],
     &["config", "track"],
     &["rtc"],
