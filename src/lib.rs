@@ -21,17 +21,21 @@ pub mod session;
 
 pub mod audio_proxy;
 pub mod janus;
+pub mod push;
+pub mod record;
 pub mod xiaozhi;
 
 pub mod http;
 pub mod offline;
 pub mod server;
 
+mod backoff;
 pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod models;
+pub mod onnx;
 pub mod values;
 
 #[cfg(feature = "testing")]

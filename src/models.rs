@@ -11,9 +11,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub mod checkpoint;
+mod convert;
 mod fetch;
+mod graph;
+pub mod pickle;
 mod report;
 
+pub use convert::{Converted, Error as ConvertError, convert};
 pub use fetch::Event;
 
 /// The lock this build was made with.

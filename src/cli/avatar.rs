@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{runtime, say};
 use crate::config::Config;
-use crate::render::Catalogue;
+use crate::render::{Catalogue, Character};
 use crate::studio::{self, Order, Pads, Report};
 
 /// Steps of the progress bar.
@@ -62,7 +62,8 @@ impl Create {
         let order = Order {
             source: self.source,
             id: self.id,
-            avatars: config.avatars.dir.clone(),
+            avatars: config.avatars.films.clone(),
+            shipped: config.avatars.dir.clone(),
             models: config.models.dir.clone(),
             face_side: self.img_size,
             pads: self.pads,
@@ -117,12 +118,13 @@ fn tell(report: &Report) {
 }
 
 fn list(config: &Config) -> anyhow::Result<()> {
-    let catalogue = Catalogue::load(&config.avatars.dir, &config.avatars.default)?;
-    for pack in catalogue.usable().filter_map(|character| character.pack()) {
-        let names: Vec<&str> = pack.names().values().map(String::as_str).collect();
-        let mark = if pack.id() == catalogue.default_id() { " (default)" } else { "" };
-        let (width, height) = (pack.width(), pack.height());
-        say(&format!("{}{mark}: {}, {width}x{height}, {}", pack.id(), names.join(" / "), pack.licence()));
+    let catalogue = Catalogue::load(&config.wardrobe(true))?;
+    for card in catalogue.usable().iter().filter_map(Character::card) {
+        let names: Vec<&str> = card.names.values().map(String::as_str).collect();
+        let mark = if card.id == catalogue.default_id() { " (default)" } else { "" };
+        let (width, height) = card.size;
+        let licence = if card.licence.is_empty() { "no licence named" } else { card.licence };
+        say(&format!("{}{mark}: {}, {width}x{height}, {licence}", card.id, names.join(" / ")));
     }
     for (id, fault) in catalogue.broken() {
         say(&format!("{id}: cannot be shown: {fault}"));

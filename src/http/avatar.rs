@@ -19,8 +19,9 @@ use uuid::Uuid;
 
 use super::ops::require_admin;
 use super::{App, Failure};
+use crate::config::Config;
 use crate::metrics;
-use crate::render::is_id;
+use crate::render::{Catalogue, is_id};
 use crate::studio::{FACE_SIDES, Hook, Order, Pads, Refused, Task, Tasks, is_allowed, uploads};
 
 /// The only route here that takes a body.
@@ -43,10 +44,11 @@ pub(super) struct Studio {
 
 impl Studio {
     /// `None` if its thread or its client could not be had: the log says why, and the rest of the server is not affected.
-    pub(super) fn start(config: &crate::config::Config) -> Option<Self> {
+    pub(super) fn start(config: &Config, catalogue: &Arc<Catalogue>) -> Option<Self> {
         let hook = Hook::start(config.studio.notify_secret.clone());
         let hook = hook.inspect_err(|error| tracing::error!(%error, "no avatars can be made")).ok()?;
-        let tasks = Tasks::start(&config.avatars.dir, move |task| hook.tell(task));
+        let catalogue = Arc::clone(catalogue);
+        let tasks = Tasks::start(&config.avatars.films, move |id| catalogue.add(id), move |task| hook.tell(task));
         let tasks = tasks.inspect_err(|error| tracing::error!(%error, "no avatars can be made")).ok()?;
         Some(Self { tasks, places: Semaphore::new(UPLOADS) })
     }
@@ -101,7 +103,7 @@ pub(super) async fn create_task(
     let texts = &texts;
     let source = match &upload {
         Some(upload) => upload.0.clone(),
-        None => inside(&app.config.avatars.dir, text(texts, "video_path").unwrap_or_default()).await?,
+        None => inside(&app.config.avatars.films, text(texts, "video_path").unwrap_or_default()).await?,
     };
     let order = order(texts, app, source)?;
     let id = text(texts, "task_id").map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
@@ -221,7 +223,7 @@ async fn save(from: impl AsyncRead + Send, app: &App) -> Result<Upload, Failure>
         tracing::warn!(%error, "an upload cannot be kept");
         Failure::new(StatusCode::INSUFFICIENT_STORAGE, "no_room", "the upload cannot be written: the server's log says why")
     };
-    let dir = uploads(&app.config.avatars.dir);
+    let dir = uploads(&app.config.avatars.films);
     tokio::fs::create_dir_all(&dir).await.map_err(disk)?;
     let upload = Upload(dir.join(Uuid::new_v4().simple().to_string()));
     let mut file = tokio::fs::File::create(&upload.0).await.map_err(disk)?;
@@ -267,9 +269,21 @@ fn order(texts: &BTreeMap<String, String>, app: &App, source: PathBuf) -> Result
         _ => return Err(bad("nosmooth must be true or false")),
     };
     let pads = text(texts, "pads").map_or(Ok(Pads::default()), str::parse).map_err(|msg: String| bad(&msg))?;
-    let (avatars, models) = (app.config.avatars.dir.clone(), app.config.models.dir.clone());
+    let (films, shipped) = (app.config.avatars.films.clone(), app.config.avatars.dir.clone());
+    let models = app.config.models.dir.clone();
     // LiveTalking makes an avatar of the same name anew; one that was drawn as a pack stays.
-    Ok(Order { source, id: id.to_owned(), avatars, models, face_side, pads, smooth, still: true, replace: true })
+    Ok(Order {
+        source,
+        id: id.to_owned(),
+        avatars: films,
+        shipped,
+        models,
+        face_side,
+        pads,
+        smooth,
+        still: true,
+        replace: true,
+    })
 }
 
 fn text<'a>(texts: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
@@ -279,14 +293,14 @@ fn text<'a>(texts: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> 
 /// The file that `path` names, if it lies in `dir`; whatever else there is, nobody learns.
 async fn inside(dir: &Path, path: &str) -> Result<PathBuf, Failure> {
     if path.is_empty() {
-        return Err(bad("send a film as video_file, or name one inside avatars.dir as video_path"));
+        return Err(bad("send a film as video_file, or name one inside avatars.films as video_path"));
     }
     let whole = async {
         let dir = tokio::fs::canonicalize(dir).await.ok()?;
         let file = tokio::fs::canonicalize(dir.join(path)).await.ok()?;
         (file.starts_with(&dir) && tokio::fs::metadata(&file).await.ok()?.is_file()).then_some(file)
     };
-    whole.await.ok_or_else(|| bad("video_path names no file inside avatars.dir"))
+    whole.await.ok_or_else(|| bad("video_path names no file inside avatars.films"))
 }
 
 fn bad(msg: &str) -> Failure {

@@ -5,10 +5,12 @@ use std::time::Duration;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde_json::json;
+use tracing::debug;
 
 use crate::render::CatalogueError;
 use crate::rtc::OfferError;
 use crate::session::{Busy, JoinError, NoSlot, TextError};
+use crate::tts;
 
 /// A request that was not done, and why.
 #[derive(Clone, Debug)]
@@ -20,7 +22,7 @@ pub(super) struct Failure {
 }
 
 /// Routes of `LiveTalking`, whose clients read `{"code":-1,"msg"}` and not the status.
-const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking"];
+const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking", "/record"];
 
 /// A proxy that does not pass on the wish for a WebSocket is the usual reason for its lack.
 const UPGRADE_REQUIRED: &str = "this is a WebSocket. If you asked for one, a proxy has not passed that on; for nginx add: \
@@ -33,6 +35,10 @@ impl Failure {
 
     pub(super) fn no_session() -> Self {
         Self::new(StatusCode::NOT_FOUND, "unknown_session", "session not found: it has ended, or the id is wrong")
+    }
+
+    pub(super) fn no_recording() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_recording", "there is no recording of that session")
     }
 
     pub(super) fn bad_type() -> Self {
@@ -155,6 +161,22 @@ impl From<JoinError> for Failure {
 impl From<TextError> for Failure {
     fn from(error: TextError) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string())
+    }
+}
+
+impl From<tts::Error> for Failure {
+    /// What a client can mend is told; the rest may name files of the server's.
+    fn from(error: tts::Error) -> Self {
+        match error {
+            tts::Error::UnknownVoice(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_voice", error.to_string()),
+            tts::Error::Setting { key: "speed", ref problem } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_voice", problem)
+            }
+            error => {
+                debug!(%error, "a voice that was asked for cannot be had");
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_voice", "the voice does not take what tts asks of it")
+            }
+        }
     }
 }
 

@@ -261,7 +261,7 @@ fn dress(headers: &mut HeaderMap, id: &str, origin: Origin) {
     set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     if let Origin::Listed(origin) = origin {
         set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE, OPTIONS");
-        set(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization");
+        set(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization, If-Match");
         set(header::ACCESS_CONTROL_MAX_AGE, "600");
         set(header::VARY, "Origin");
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

@@ -8,11 +8,11 @@ use poem::http::StatusCode;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::{App, Failure};
 use crate::metrics;
 use crate::session::{Session, Shared, State, check_text};
+use crate::tts::Manner;
 
 pub(super) struct Api {
     pub(super) app: Arc<App>,
@@ -29,6 +29,12 @@ struct OfferRequest {
     avatar: Option<String>,
     /// A live session to join, or to come back to after a reload or a lost network.
     sessionid: Option<Value>,
+    /// Whose voice a new session has: a name, or a recording to imitate.
+    #[oai(validator(max_length = 256))]
+    refaudio: Option<String>,
+    /// What is said in that recording.
+    #[oai(validator(max_length = 1000))]
+    reftext: Option<String>,
 }
 
 /// The answer to an offer.
@@ -58,6 +64,48 @@ struct HumanRequest {
     /// Whether to cut what is being said first.
     #[oai(default)]
     interrupt: bool,
+    /// How it is to be spoken; absent: as the session speaks.
+    tts: Option<Voice>,
+}
+
+/// How one answer is spoken. What the configured voice has no word for is ignored.
+#[derive(Object)]
+struct Voice {
+    /// Whose voice: a name that the service knows.
+    #[oai(validator(max_length = 256))]
+    voice: Option<String>,
+    /// The same, or a recording to imitate.
+    #[oai(validator(max_length = 256))]
+    ref_file: Option<String>,
+    /// What is said in that recording.
+    #[oai(validator(max_length = 1000))]
+    ref_text: Option<String>,
+    /// As the service calls it.
+    #[oai(validator(max_length = 32))]
+    language: Option<String>,
+    /// 0.25 to 4.
+    speed: Option<f32>,
+    /// How to speak, in words.
+    #[oai(validator(max_length = 1000))]
+    instructions: Option<String>,
+    /// For vLLM-Omni.
+    #[oai(validator(max_length = 32))]
+    task_type: Option<String>,
+}
+
+impl Voice {
+    /// Pages send what was not filled in as nothing.
+    fn manner(self) -> Manner {
+        let Self { voice, ref_file, ref_text, language, speed, instructions, task_type } = self;
+        Manner {
+            voice: filled(voice).or(filled(ref_file)),
+            reference_text: filled(ref_text),
+            language: filled(language),
+            speed,
+            instructions: filled(instructions),
+            task_type: filled(task_type),
+        }
+    }
 }
 
 /// Which session.
@@ -106,7 +154,7 @@ impl Api {
     /// Say a text, or answer it.
     #[oai(path = "/human", method = "post")]
     async fn human(&self, body: Json<HumanRequest>) -> poem::Result<Json<Done>> {
-        let HumanRequest { sessionid, r#type, text, interrupt } = body.0;
+        let HumanRequest { sessionid, r#type, text, interrupt, tts } = body.0;
         let session = self.session(&sessionid)?;
         self.app.limits.utterance(session.id())?;
         let chat = match r#type.as_str() {
@@ -115,7 +163,14 @@ impl Api {
             _ => return Err(Failure::bad_type().into()),
         };
         let text = check_text(&text).map_err(Failure::from)?;
-        session.say(text, chat, interrupt).await.map_err(Failure::from)?;
+        match tts.map(Voice::manner).filter(|manner| *manner != Manner::default()) {
+            None => session.say(text, chat, interrupt).await,
+            Some(manner) => {
+                let voice = session.voice_in(manner).await.map_err(Failure::from)?;
+                session.say_in(text, chat, interrupt, voice).await
+            }
+        }
+        .map_err(Failure::from)?;
         Ok(done())
     }
 
@@ -151,7 +206,12 @@ impl Api {
             Some(id) => Some(self.session(id)?),
         };
         let avatar = body.avatar.as_deref().unwrap_or_default();
+        let is_new = rejoined.is_none();
         let (session, joined) = self.app.join(request, &body.sdp, avatar, rejoined).await?;
+        if is_new && let Err(failure) = furnish(&session, body.refaudio, body.reftext).await {
+            session.end("bad_request");
+            return Err(failure);
+        }
         Ok(OfferReply {
             code: 0,
             sdp: joined.sdp,
@@ -162,12 +222,20 @@ impl Api {
     }
 }
 
-/// The session of that id.
-pub(super) fn session(shared: &Shared, id: &Value) -> Result<Arc<Session>, Failure> {
-    parse_id(id).and_then(|id| shared.registry.get(id)).ok_or_else(Failure::no_session)
+/// What an offer says of a new session beside who is seen.
+async fn furnish(session: &Session, refaudio: Option<String>, reftext: Option<String>) -> Result<(), Failure> {
+    if let Some(voice) = filled(refaudio) {
+        session.speak_in(Manner { reference_text: filled(reftext), ..Manner::of(voice) }).await?;
+    }
+    Ok(())
 }
 
-/// A session's id as text. Numbers are what old clients send; none of ours is one.
-fn parse_id(id: &Value) -> Option<Uuid> {
-    id.as_str().filter(|id| id.len() <= 64)?.parse().ok()
+fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.trim().is_empty())
+}
+
+/// The session of that id.
+pub(super) fn session(shared: &Shared, id: &Value) -> Result<Arc<Session>, Failure> {
+    let number = id.as_u64().map(|number| number.to_string());
+    number.as_deref().or(id.as_str()).and_then(|id| shared.find(id)).ok_or_else(Failure::no_session)
 }

@@ -10,6 +10,7 @@ mod join;
 mod livetalking;
 mod ops;
 mod page;
+mod record;
 mod signalling;
 mod sse;
 mod v1;
@@ -25,12 +26,15 @@ use tokio::sync::Semaphore;
 
 use crate::audio_proxy::Proxy;
 use crate::config::Config;
+use crate::record::Recordings;
 use crate::render::Catalogue;
 use crate::session::Shared;
 use crate::xiaozhi::{self, Signalling};
 
 use error::Failure;
 use gate::Limits;
+
+pub use v1::turn_credentials;
 
 /// Negotiations at once, and those that may wait (L2).
 const NEGOTIATIONS: usize = 4;
@@ -43,6 +47,7 @@ pub struct App {
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
     audio_proxy: Option<Arc<Proxy>>,
+    recordings: Arc<Recordings>,
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
@@ -68,13 +73,15 @@ impl App {
         let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled);
         let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
-        let studio = config.studio.enabled.then(|| avatar::Studio::start(&config)).flatten().map(Arc::new);
+        let studio = config.studio.enabled.then(|| avatar::Studio::start(&config, &catalogue)).flatten().map(Arc::new);
+        let recordings = Recordings::open(config.record.clone(), shared.tracker.clone());
         Arc::new(Self {
             config,
             shared,
             catalogue,
             metrics,
             audio_proxy,
+            recordings,
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
@@ -84,6 +91,11 @@ impl App {
             studio,
         })
     }
+
+    /// Where media and HTTP arrive.
+    fn port(&self) -> u16 {
+        self.shared.rtc.mux.local_addr().port()
+    }
 }
 
 /// All routes.
@@ -92,6 +104,7 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         (
             livetalking::Api { app: Arc::clone(app) },
             humanaudio::Api { app: Arc::clone(app) },
+            record::Api { app: Arc::clone(app) },
             v1::Api { app: Arc::clone(app) },
         ),
         "Visavis",
@@ -106,7 +119,9 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/human", Arc::clone(&api))
         .at("/humanaudio", Arc::clone(&api))
         .at("/interrupt_talk", Arc::clone(&api))
-        .at("/is_speaking", api)
+        .at("/is_speaking", Arc::clone(&api))
+        .at("/record", api)
+        .at("/record/:id", get(record::download))
         .at("/openapi.json", spec)
         .at("/sse", get(sse::sse))
         .at("/whep", post(whep::watch))

@@ -18,6 +18,18 @@ impl VideoFrame {
         Self { width, height, planes }
     }
 
+    /// The picture whose planes are `planes`, packed: Y, then U, then V. Both sides are even.
+    pub fn from_planes(width: u32, height: u32, planes: Vec<u8>) -> Self {
+        assert!(width.is_multiple_of(2) && height.is_multiple_of(2), "I420 needs even sides");
+        assert_eq!(planes.len(), (width * height) as usize * 3 / 2, "planes fill the picture");
+        Self { width, height, planes }
+    }
+
+    /// All planes, packed: Y, then U, then V.
+    pub fn into_planes(self) -> Vec<u8> {
+        self.planes
+    }
+
     /// Pixels across.
     pub fn width(&self) -> u32 {
         self.width

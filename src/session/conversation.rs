@@ -22,6 +22,7 @@ use crate::metrics;
 use crate::render::Catalogue;
 use crate::sentence::SentenceSplitter;
 use crate::track::Played;
+use crate::tts::TextToSpeech;
 
 /// Utterances that may wait for their turn, and samples of those that are recorded: two minutes (L17).
 const MAX_PENDING: usize = 20;
@@ -34,11 +35,6 @@ pub(super) enum Command {
         done: oneshot::Sender<()>,
     },
     Hear(Hearing),
-    /// Speak as this one from the next answer on. False if there is none.
-    Speak {
-        id: String,
-        done: oneshot::Sender<bool>,
-    },
     /// End the session once this turn has been heard; void if it is interrupted.
     HangUp {
         turn: TurnId,
@@ -79,12 +75,15 @@ pub(super) struct Saying {
     pub(super) words: Words,
     pub(super) interrupt: bool,
     pub(super) origin: Option<Origin>,
+    /// Who says it; absent: whoever speaks in the session.
+    pub(super) voice: Option<Arc<dyn TextToSpeech>>,
     pub(super) accepted: oneshot::Sender<bool>,
 }
 
 struct Pending {
     words: Words,
     origin: Option<Origin>,
+    voice: Option<Arc<dyn TextToSpeech>>,
     since: Instant,
 }
 
@@ -208,13 +207,6 @@ impl Conversation {
                 }
             }
             Command::Hear(hearing) => self.hear(hearing),
-            Command::Speak { id, done } => {
-                let voice = self.minds.voice.with_timbre(&id);
-                let _ = done.send(voice.is_some());
-                if let Some(voice) = voice {
-                    self.minds.voice = voice;
-                }
-            }
             Command::Say(saying) => {
                 if saying.interrupt {
                     self.listening = false;
@@ -223,11 +215,11 @@ impl Conversation {
                 let recorded = self.pending.iter().map(|pending| pending.words.recorded()).sum::<usize>();
                 let accepted = self.pending.len() < MAX_PENDING && recorded + saying.words.recorded() <= MAX_RECORDED;
                 if accepted {
-                    let Saying { words, origin, .. } = saying;
+                    let Saying { words, origin, voice, .. } = saying;
                     if let Words::Echo(text) | Words::Chat(text) = &words {
                         self.session.notify(Event::Transcript { text: text.clone(), r#final: true }, None);
                     }
-                    self.pending.push_back(Pending { words, origin, since: Instant::now() });
+                    self.pending.push_back(Pending { words, origin, voice, since: Instant::now() });
                 } else {
                     metrics::rejected("L17");
                 }
@@ -383,7 +375,7 @@ impl Conversation {
         if self.current.is_some() || !self.watched {
             return;
         }
-        let Some(Pending { words, origin, since }) = self.pending.pop_front() else { return self.rest() };
+        let Some(Pending { words, origin, voice, since }) = self.pending.pop_front() else { return self.rest() };
         let id = self.next;
         self.next = TurnId(id.0 + 1);
         if let Words::Echo(text) | Words::Chat(text) = &words {
@@ -396,7 +388,8 @@ impl Conversation {
             Words::Relayed(answer) => Utterance::Relayed(answer),
         };
         let speaker = Arc::new(Speaker::new(Arc::clone(&self.session.player), id));
-        let run = turn::run(Arc::clone(&speaker), utterance, self.minds.clone());
+        let voice = voice.unwrap_or_else(|| self.session.speaks());
+        let run = turn::run(Arc::clone(&speaker), utterance, Minds { voice, ..self.minds.clone() });
         let task = tokio::spawn(run.instrument(info_span!("turn", id = id.0)));
         self.current = Some(Current {
             id,

@@ -20,9 +20,10 @@ mod text;
 mod tools;
 mod turn;
 mod viewer;
+mod voice;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -37,9 +38,12 @@ use crate::metrics;
 use crate::minicpm;
 use crate::render::{Catalogue, Character, Gesture};
 use crate::rtc;
-use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
+use crate::track::{Bitrate, Ended, HumanPlayer, MediaSink, Setup, Throttle};
+use crate::tts::TextToSpeech;
 
+use audience::Viewers;
 use conversation::{Command, Conversation, Saying, Words};
+use voice::Voice;
 
 pub use ear::{Ears, Mic};
 pub use event::{As, CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
@@ -62,6 +66,8 @@ const PLAYED_QUEUE: usize = 64;
 const LINGER: Duration = Duration::from_secs(5);
 /// What a good-bye needs to reach the viewers before their connections are closed: a packet's way, and tasks that are behind.
 const BYE: Duration = Duration::from_millis(150);
+/// Longest id that is looked at, in bytes.
+const MAX_ID: usize = 64;
 /// Lines of the conversation that are kept for those who join.
 const KEPT_LINES: usize = 100;
 
@@ -92,6 +98,12 @@ pub enum Busy {
     Ending,
 }
 
+/// Sessions that are known by a number: those that are pushed to another server.
+pub trait Numbered: Send + Sync {
+    /// The session of that number, which may begin by being asked for.
+    fn session(&self, number: u32) -> Option<Arc<Session>>;
+}
+
 /// What all sessions of a server share.
 pub struct Shared {
     /// Who is here.
@@ -110,10 +122,22 @@ pub struct Shared {
     pub bitrate: Bitrate,
     /// Models that hear and speak by themselves, on machines of their own.
     pub speech_models: Arc<minicpm::Pool>,
+    /// Who has sessions with numbers, if anybody has.
+    pub numbered: OnceLock<Arc<dyn Numbered>>,
     /// The tasks of all sessions: empty when all are over.
     pub tracker: TaskTracker,
     /// Cancelled when the server ends what goes on: sessions are told by their own, this is for all that is none.
     pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// The session of that id, or of that number. Untrusted.
+    pub fn find(&self, id: &str) -> Option<Arc<Session>> {
+        if let Ok(number) = id.parse() {
+            return self.numbered.get()?.session(number);
+        }
+        Some(id).filter(|id| id.len() <= MAX_ID)?.parse().ok().and_then(|id| self.registry.get(id))
+    }
 }
 
 /// One conversation.
@@ -124,16 +148,14 @@ pub struct Session {
     commands: mpsc::Sender<Command>,
     notices: broadcast::Sender<Notice>,
     stop: CancellationToken,
-    viewers: watch::Sender<usize>,
+    viewers: watch::Sender<Viewers>,
     /// Held for a look-up or a change.
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     avatar: String,
-    /// Who speaks, if somebody was chosen.
-    voice: Option<String>,
+    voice: Voice,
     state: State,
     lines: VecDeque<Line>,
     links: HashMap<Uuid, Link>,
@@ -154,6 +176,9 @@ impl Session {
             Setup { name: name.clone(), face: avatar.face(seed(id)), throttle: Throttle::RealTime, bitrate: shared.bitrate };
         let (player, ended) = HumanPlayer::start(setup, played_tx)?;
         let (commands, commands_rx) = mpsc::channel(COMMAND_QUEUE);
+        let minds = shared.minds.clone();
+        #[cfg(feature = "testing")]
+        let minds = crate::testing::minds_for(avatar, minds);
         let session = Arc::new(Self {
             id,
             created: Instant::now(),
@@ -161,15 +186,20 @@ impl Session {
             commands,
             notices: broadcast::Sender::new(NOTICE_QUEUE),
             stop: CancellationToken::new(),
-            viewers: watch::Sender::new(0),
-            inner: Mutex::new(Inner { avatar: avatar.id().to_owned(), ..Inner::default() }),
+            viewers: watch::Sender::default(),
+            inner: Mutex::new(Inner {
+                avatar: avatar.id().to_owned(),
+                voice: Voice::new(Arc::clone(&minds.voice)),
+                state: State::default(),
+                lines: VecDeque::new(),
+                links: HashMap::new(),
+                tools: Vec::new(),
+                reason: None,
+            }),
         });
         shared.registry.insert(Arc::clone(&session));
         metrics::session_created();
         info!(avatar = avatar.id(), "session created");
-        let minds = shared.minds.clone();
-        #[cfg(feature = "testing")]
-        let minds = crate::testing::minds_for(avatar, minds);
         let conversation =
             Conversation::new(Arc::clone(&session), minds, shared.history.clone(), Arc::clone(&shared.catalogue));
         shared.tracker.spawn(conversation.run(commands_rx, played).instrument(span.clone()));
@@ -182,20 +212,32 @@ impl Session {
         self.say_for(text, chat, interrupt, None).await
     }
 
+    /// The same, in the voice of [`Session::voice_in`].
+    pub async fn say_in(&self, text: String, chat: bool, interrupt: bool, voice: Arc<dyn TextToSpeech>) -> Result<(), Busy> {
+        let words = if chat { Words::Chat(text) } else { Words::Echo(text) };
+        self.put(words, interrupt, None, Some(voice)).await
+    }
+
     /// Plays an answer that another machine makes, as it comes; the end of the channel is the end of the answer. Whoever sends
     /// finds the channel closed once the answer is cut.
     pub async fn relay(&self, answer: mpsc::Receiver<Spoken>, interrupt: bool) -> Result<(), Busy> {
-        self.put(Words::Relayed(answer), interrupt, None).await
+        self.put(Words::Relayed(answer), interrupt, None, None).await
     }
 
     async fn say_for(&self, text: String, chat: bool, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
         let words = if chat { Words::Chat(text) } else { Words::Echo(text) };
-        self.put(words, interrupt, origin).await
+        self.put(words, interrupt, origin, None).await
     }
 
-    async fn put(&self, words: Words, interrupt: bool, origin: Option<Origin>) -> Result<(), Busy> {
+    async fn put(
+        &self,
+        words: Words,
+        interrupt: bool,
+        origin: Option<Origin>,
+        voice: Option<Arc<dyn TextToSpeech>>,
+    ) -> Result<(), Busy> {
         let (accepted, answer) = oneshot::channel();
-        let saying = Saying { words, interrupt, origin, accepted };
+        let saying = Saying { words, interrupt, origin, voice, accepted };
         self.commands.send(Command::Say(saying)).await.map_err(|_| Busy::Ending)?;
         match answer.await {
             Ok(true) => Ok(()),
@@ -219,18 +261,6 @@ impl Session {
         avatar.id().clone_into(&mut self.lock().avatar);
         self.notify(Event::Avatar { id: avatar.id().to_owned() }, None);
         Ok(())
-    }
-
-    /// Has the avatar speak as somebody else from its next answer on. False if there is nobody of that id.
-    pub async fn speak_as(&self, id: String) -> Result<bool, Busy> {
-        let (done, answer) = oneshot::channel();
-        self.commands.send(Command::Speak { id: id.clone(), done }).await.map_err(|_| Busy::Ending)?;
-        let known = answer.await.map_err(|_| Busy::Ending)?;
-        if known {
-            self.lock().voice = Some(id.clone());
-            self.notify(Event::Voice { id }, None);
-        }
-        Ok(known)
     }
 
     /// Has the avatar make a gesture, whatever else it does.
@@ -268,19 +298,14 @@ impl Session {
         self.lock().avatar.clone()
     }
 
-    /// Who speaks, if somebody was chosen.
-    pub fn voice(&self) -> Option<String> {
-        self.lock().voice.clone()
-    }
-
     /// What the avatar is doing.
     pub fn state(&self) -> State {
         self.lock().state
     }
 
-    /// How many watch it.
+    /// How many have a place in it.
     pub fn viewer_count(&self) -> usize {
-        *self.viewers.borrow()
+        self.viewers.borrow().seats
     }
 
     /// What its events are, from now on.
@@ -291,6 +316,26 @@ impl Session {
     /// The latest lines of the conversation.
     pub fn history(&self) -> Vec<Line> {
         self.lock().lines.iter().cloned().collect()
+    }
+
+    /// Sends its sound and pictures to `sink`, too. A sink is no viewer: it keeps no session alive.
+    pub fn receive(&self, sink: Arc<dyn MediaSink>) {
+        self.player.add_sink(sink);
+    }
+
+    /// Tells everybody.
+    pub fn tell(&self, event: Event) {
+        self.notify(event, None);
+    }
+
+    /// Whether it is ending.
+    pub fn is_over(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Waits for its end.
+    pub async fn over(&self) {
+        self.stop.cancelled().await;
     }
 
     fn notify(&self, event: Event, origin: Option<Origin>) {
@@ -332,7 +377,7 @@ impl Session {
             biased;
             () = self.stop.cancelled() => None,
             over = &mut ended => Some(over),
-            _ = audience::absent(&mut viewers, LINGER) => {
+            _ = audience::absent(&mut viewers, LINGER, Viewers::all_have_left) => {
                 self.lock().reason.get_or_insert("client");
                 None
             }

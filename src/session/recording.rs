@@ -80,7 +80,7 @@ impl Session {
     /// Has the avatar speak `file`, a recording of any common kind, after what is being said or instead of it.
     pub async fn play(&self, file: Bytes, interrupt: bool) -> Result<(), RecordingError> {
         let sound = sound(file, SPEECH_SECONDS).await?;
-        Ok(self.put(Words::Recording(sound), interrupt, None).await?)
+        Ok(self.put(Words::Recording(sound), interrupt, None, None).await?)
     }
 
     /// Answers what is said in `file`. Returns the words once they are written down.

@@ -26,9 +26,13 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The place of avatar `id` in `dir`. With `replace`, one that was made like this gives way when this one is finished.
-    pub(super) fn claim(dir: &Path, id: &str, replace: bool) -> Result<Self, Error> {
+    /// The place of avatar `id` in `dir`. With `replace`, one there that was made like this gives way when this one is finished;
+    /// one of that id in `shipped` never does.
+    pub(super) fn claim(dir: &Path, shipped: &Path, id: &str, replace: bool) -> Result<Self, Error> {
         let whole = dir.join(id);
+        if dir != shipped && shipped.join(id).exists() {
+            return Err(Error::Exists { id: id.to_owned(), replaceable: false });
+        }
         let theirs = whole.join(COORDS).exists() && !whole.join("manifest.json").exists();
         let replaceable = theirs || whole.join(REPORT).exists();
         if whole.exists() && !(replace && replaceable) {

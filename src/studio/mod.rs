@@ -58,8 +58,10 @@ pub struct Order {
     pub source: PathBuf,
     /// The avatar's id.
     pub id: String,
-    /// Where avatars lie.
+    /// Where it will lie; made if it is not there.
     pub avatars: PathBuf,
+    /// Where others lie, whose ids are taken.
+    pub shipped: PathBuf,
     /// Where models lie.
     pub models: PathBuf,
     /// Side of the cut-out faces, in pixels: what the network for lips wants.
@@ -145,7 +147,7 @@ pub fn make(order: &Order, progress: &mut dyn FnMut(f32), stop: &AtomicBool) -> 
     }
     models::verify_model(&order.models, MODEL)?;
     let finder = Finder::load(&order.models)?;
-    let place = Place::claim(&order.avatars, &order.id, order.replace)?;
+    let place = Place::claim(&order.avatars, &order.shipped, &order.id, order.replace)?;
     match photograph(&order.source)? {
         Some(picture) => of_photograph(order, &picture, &finder, place, progress),
         None => of_film(order, &finder, Folder::begin(place, order.face_side)?, progress, stop),

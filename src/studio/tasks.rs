@@ -4,7 +4,7 @@
 //! server again finds the avatars and not the tasks.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -94,6 +94,7 @@ struct Shared {
     /// Newest last.
     jobs: Mutex<VecDeque<Job>>,
     stop: AtomicBool,
+    made: Box<dyn Fn(&str) + Send + Sync>,
     changed: Box<dyn Fn(Task) + Send + Sync>,
 }
 
@@ -114,13 +115,18 @@ impl Job {
 }
 
 impl Tasks {
-    /// Starts the thread. `avatars` is the folder of avatars; `changed` hears of each task that begins to wait, begins and
-    /// ends, and must not wait itself.
-    pub fn start(avatars: &std::path::Path, changed: impl Fn(Task) + Send + Sync + 'static) -> std::io::Result<Self> {
+    /// Starts the thread. `avatars` is the folder where avatars come to lie; `made` is called with the id of each, before its
+    /// task ends, and may take its time; `changed` hears of each task that begins to wait, begins and ends, and must not wait.
+    pub fn start(
+        avatars: &Path,
+        made: impl Fn(&str) + Send + Sync + 'static,
+        changed: impl Fn(Task) + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         // Of a server that was killed.
         let _ = std::fs::remove_dir_all(uploads(avatars));
         let jobs = Mutex::new(VecDeque::new());
-        let shared = Arc::new(Shared { jobs, stop: AtomicBool::new(false), changed: Box::new(changed) });
+        let shared =
+            Arc::new(Shared { jobs, stop: AtomicBool::new(false), made: Box::new(made), changed: Box::new(changed) });
         let (queue, work) = bounded(TASK_QUEUE);
         let worker = Arc::clone(&shared);
         let thread = Builder::new().name("studio".into()).spawn(move || worker.run(&work))?;
@@ -229,7 +235,10 @@ impl Shared {
             };
             let made = make(&order, &mut progress, &self.stop);
             match &made {
-                Ok(_) => info!(avatar = order.id, took_s = now() - began, "an avatar was made"),
+                Ok(_) => {
+                    (self.made)(&order.id);
+                    info!(avatar = order.id, took_s = now() - began, "an avatar was made");
+                }
                 Err(error) => warn!(avatar = order.id, %error, "an avatar could not be made"),
             }
             self.change(&id, |task| {
@@ -264,7 +273,7 @@ impl Shared {
 }
 
 /// Where uploads lie.
-pub fn uploads(avatars: &std::path::Path) -> PathBuf {
+pub fn uploads(avatars: &Path) -> PathBuf {
     avatars.join(UPLOADS)
 }
 
@@ -279,12 +288,13 @@ mod tests {
     use super::*;
     use crate::studio::Pads;
 
-    fn order(dir: &std::path::Path, source: PathBuf) -> Order {
-        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    fn order(dir: &Path, source: PathBuf) -> Order {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         Order {
             source,
             id: "anna".into(),
             avatars: dir.into(),
+            shipped: dir.into(),
             models,
             face_side: 96,
             pads: Pads::default(),
@@ -315,9 +325,9 @@ mod tests {
     fn a_task_goes_from_pending_to_its_end_and_its_upload_with_it() {
         let dir = TempDir::new("tasks");
         let (told, hear) = bounded(16);
-        let tasks = Tasks::start(&dir.0, move |task: Task| told.send(task.status).unwrap()).unwrap();
+        let tasks = Tasks::start(&dir.0, |id| assert_eq!(id, "anna"), move |task| told.send(task.status).unwrap()).unwrap();
         let next = || hear.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
-        let poster = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/avatars/mira/poster.webp");
+        let poster = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/avatars/mira/poster.webp");
         let upload = dir.0.join("upload");
         std::fs::copy(poster, &upload).unwrap();
         tasks.add("one".into(), order(&dir.0, upload.clone()), true, None).unwrap();
@@ -342,7 +352,7 @@ mod tests {
                 let _ = gate.recv();
             }
         };
-        let tasks = Tasks::start(&dir.0, wait).unwrap();
+        let tasks = Tasks::start(&dir.0, |_| {}, wait).unwrap();
         let add = |id: usize| tasks.add(id.to_string(), order(&dir.0, dir.0.join("none")), false, None);
         add(0).unwrap();
         while tasks.task("0").unwrap().status == Status::Pending {

@@ -1,9 +1,11 @@
 //! A voice that beeps once a word: 200 ms of 440 Hz, 280 ms of silence, on the picture grid.
 
+use std::sync::Arc;
+
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::media::{AUDIO_RATE_HZ, Speech, Word};
-use crate::tts::{Error, TextToSpeech};
+use crate::tts::{Error, Manner, TextToSpeech};
 
 const BEEP: u32 = AUDIO_RATE_HZ / 5;
 const WORD: u32 = AUDIO_RATE_HZ * 12 / 25;
@@ -27,5 +29,9 @@ impl TextToSpeech for Tone {
             return stream::empty().boxed();
         }
         stream::once(async { Ok(speech) }).boxed()
+    }
+
+    fn in_manner(&self, _manner: &Manner) -> Result<Arc<dyn TextToSpeech>, Error> {
+        Ok(Arc::new(Self))
     }
 }

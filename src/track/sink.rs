@@ -30,6 +30,17 @@ pub enum Encoded {
     },
 }
 
+impl Encoded {
+    /// The same frame with a stamp that counts from `origin`; `None` if it is older.
+    pub(super) fn since(&self, origin: MediaTime) -> Option<Self> {
+        let mut frame = self.clone();
+        let (Self::Audio { pts, .. } | Self::Video { pts, .. }) = &mut frame;
+        let before = origin.ticks * u64::from(pts.rate_hz) / u64::from(origin.rate_hz);
+        pts.ticks = pts.ticks.checked_sub(before)?;
+        Some(frame)
+    }
+}
+
 /// Takes encoded frames. Called from the encode thread: no method blocks.
 pub trait MediaSink: Send + Sync {
     /// The codec it wants pictures in; `None`, as it comes, for sound alone. Fixed for the sink's life.

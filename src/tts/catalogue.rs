@@ -26,9 +26,14 @@ pub(super) fn cast(config: &Config) -> Result<Cow<'_, Config>, Error> {
         return Err(Error::Setting { key: "tts.category", problem });
     };
     let audio = found(path, &config.catalogue);
-    let text = std::fs::read_to_string(audio.with_extension("txt")).unwrap_or_default().trim().to_owned();
     let mut cast = config.clone();
-    let Config { f5, gpt_sovits, cosyvoice, xtts, indextts2, megatts3, .. } = &mut cast;
+    imitate(&mut cast, &audio, &text_beside(&audio));
+    Ok(Cow::Owned(cast))
+}
+
+/// Has every voice that imitates a recording imitate `audio`, in which `text` is said.
+pub(super) fn imitate(config: &mut Config, audio: &Path, text: &str) {
+    let Config { f5, gpt_sovits, cosyvoice, xtts, indextts2, megatts3, .. } = config;
     for reference in [
         &mut f5.reference_audio,
         &mut cosyvoice.reference_audio,
@@ -36,13 +41,31 @@ pub(super) fn cast(config: &Config) -> Result<Cow<'_, Config>, Error> {
         &mut indextts2.reference_audio,
         &mut megatts3.reference_audio,
     ] {
-        reference.clone_from(&audio);
+        audio.clone_into(reference);
     }
     gpt_sovits.reference_audio = audio.to_string_lossy().into_owned();
     for reference in [&mut f5.reference_text, &mut cosyvoice.reference_text, &mut gpt_sovits.reference_text] {
-        reference.clone_from(&text);
+        text.clone_into(reference);
     }
-    Ok(Cow::Owned(cast))
+}
+
+/// The recording that a client calls `name`, and what is said in it: one of the catalogue, or a file within
+/// `tts.recordings`, by its path from there or from where the server runs. Which other files exist is nobody's business.
+pub(super) fn recording(config: &Config, name: &str) -> Result<(PathBuf, String), Error> {
+    let names = read(&config.catalogue).unwrap_or_default();
+    let in_folder = || {
+        let folder = Some(&config.recordings).filter(|folder| !folder.as_os_str().is_empty())?.canonicalize().ok()?;
+        let within = |path: PathBuf| path.canonicalize().ok().filter(|path| path.starts_with(&folder) && path.is_file());
+        within(folder.join(name)).or_else(|| within(PathBuf::from(name)))
+    };
+    let audio = names.get(name).map(|path| found(path, &config.catalogue)).or_else(in_folder);
+    let audio = audio.ok_or_else(|| Error::UnknownVoice(format!("there is no recording \"{name}\" to imitate")))?;
+    let text = text_beside(&audio);
+    Ok((audio, text))
+}
+
+fn text_beside(audio: &Path) -> String {
+    std::fs::read_to_string(audio.with_extension("txt")).unwrap_or_default().trim().to_owned()
 }
 
 /// Whether the catalogue of `config` has `name`.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::net::{Fault, Out, generate};
-use super::{Error, TextToSpeech, Timeouts};
+use super::{Error, Manner, TextToSpeech, Timeouts};
 use crate::media::{AUDIO_RATE_HZ, Phoneme, Speech, Word};
 use crate::metrics;
 
@@ -34,12 +34,14 @@ const LONGEST_SPEECH: Duration = Duration::from_mins(2);
 const FADE: usize = 80;
 
 /// One voice of a chain.
+#[derive(Clone)]
 pub(super) struct Link {
     name: &'static str,
     voice: Arc<dyn TextToSpeech>,
     /// Whether it is on the network: it has to be quick then, and has to have something to say.
     remote: bool,
-    resting: Mutex<Option<Instant>>,
+    /// Whatever its manner.
+    resting: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Voices in the order of preference.
@@ -78,11 +80,28 @@ impl TextToSpeech for Chain {
             failed.map_or(Ok(()), Err)
         })
     }
+
+    /// Those that can speak so do, the others as before.
+    fn in_manner(&self, manner: &Manner) -> Result<Arc<dyn TextToSpeech>, Error> {
+        let (mut links, mut able, mut refused) = (Vec::new(), false, None);
+        for link in &*self.links {
+            let mut link = link.clone();
+            match link.voice.in_manner(manner) {
+                Ok(voice) => (link.voice, able) = (voice, true),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+            links.push(link);
+        }
+        match refused {
+            Some(error) if !able => Err(error),
+            _ => Ok(Arc::new(Self::new(links, self.timeouts))),
+        }
+    }
 }
 
 impl Link {
     pub(super) fn new(name: &'static str, voice: Arc<dyn TextToSpeech>, remote: bool) -> Self {
-        Self { name, voice, remote, resting: Mutex::new(None) }
+        Self { name, voice, remote, resting: Arc::default() }
     }
 
     fn is_resting(&self, now: Instant) -> bool {

@@ -151,6 +151,8 @@ pub struct Config {
     pub catalogue: PathBuf,
     /// Which of them; empty: what each voice has by itself.
     pub category: String,
+    /// The folder with the recordings that clients may have imitated; empty: those of the catalogue alone.
+    pub recordings: PathBuf,
     /// How patient we are with services.
     pub timeouts: Timeouts,
     /// What [`Provider::Kokoro`] is told, by itself and under [`Provider::Auto`].
@@ -253,6 +255,10 @@ section! {
         speed: f32 = 1.0,
         /// How to speak, in words; not sent if empty.
         instructions: String = String::new(),
+        /// The language to speak, for vLLM-Omni; not sent if empty.
+        language: String = String::new(),
+        /// What the model is to do, for vLLM-Omni; not sent if empty.
+        task_type: String = String::new(),
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) trait Voice: Send + Sync + 'static {
     /// The words of `text` with their phonemes, joining to it.
     fn words(&self, text: &str) -> Vec<SpokenWord>;
 
-    /// Speaks one run; `None` if there is nothing to hear.
-    fn say(&self, words: &[SpokenWord]) -> Result<Option<Speech>, Error>;
+    /// Speaks one run; `None` if there is nothing to hear. A `speed` of 1 is the voice's own.
+    fn say(&self, words: &[SpokenWord], speed: f32) -> Result<Option<Speech>, Error>;
 }
 
 /// Token of each phoneme that Kokoro and hibari know, from `vocab.json` at `path`.
@@ -42,7 +42,7 @@ pub(super) fn blocking_speak<V: Voice>(voice: &V, clause: &str) -> Result<Vec<Sp
     let mut out = Vec::new();
     for text in chunks(clause) {
         for words in runs(voice, text) {
-            out.extend(voice.say(&words)?);
+            out.extend(voice.say(&words, 1.0)?);
         }
     }
     Ok(out)
@@ -53,9 +53,10 @@ pub(super) fn speak<V: Voice>(
     voice: Arc<V>,
     turns: Arc<Semaphore>,
     clause: &str,
+    speed: f32,
 ) -> BoxStream<'static, Result<Speech, Error>> {
     let texts = chunks(clause).into_iter().map(str::to_owned).collect();
-    let work = Work { voice, texts, runs: VecDeque::new() };
+    let work = Work { voice, texts, runs: VecDeque::new(), speed };
     stream::try_unfold(work, move |mut work| {
         let turns = turns.clone();
         async move {
@@ -83,6 +84,7 @@ struct Work<V> {
     voice: Arc<V>,
     texts: VecDeque<String>,
     runs: VecDeque<Vec<SpokenWord>>,
+    speed: f32,
 }
 
 impl<V: Voice> Work<V> {
@@ -98,7 +100,7 @@ impl<V: Voice> Work<V> {
             self.runs = runs(&*self.voice, &text).into();
         }
         match self.runs.pop_front() {
-            Some(words) => self.voice.say(&words),
+            Some(words) => self.voice.say(&words, self.speed),
             None => Ok(None),
         }
     }

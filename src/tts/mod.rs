@@ -32,6 +32,7 @@ mod hibari;
 mod indextts2;
 mod kokoro;
 mod mandarin;
+mod manner;
 mod megatts3;
 mod mute;
 mod net;
@@ -45,6 +46,7 @@ pub use catalogue::has as has_category;
 pub use config::{Config, Limit, Provider, Providers, Timeouts};
 pub use hibari::Hibari;
 pub use kokoro::{Config as KokoroConfig, Kokoro, voices};
+pub use manner::Manner;
 pub use net::Fault;
 
 /// Turns a clause into speech.
@@ -63,9 +65,9 @@ pub trait TextToSpeech: Send + Sync {
         false
     }
 
-    /// The same voice, speaking as the one of [`TextToSpeech::timbres`] that is called `id`.
-    fn with_timbre(&self, _id: &str) -> Option<Arc<dyn TextToSpeech>> {
-        None
+    /// The same voice, speaking as `manner` asks, as far as it can. May read files: call it from a blocking thread.
+    fn in_manner(&self, _manner: &Manner) -> Result<Arc<dyn TextToSpeech>, Error> {
+        Err(Error::UnknownVoice("this voice has one manner".into()))
     }
 }
 
@@ -118,6 +120,9 @@ pub enum Error {
     /// The sound could not be brought to 16 kHz.
     #[error(transparent)]
     Resample(#[from] crate::media::ResampleError),
+    /// A client asked for a voice that there is not.
+    #[error("{0}")]
+    UnknownVoice(String),
     /// A service on the network failed.
     #[error("{voice}: {fault}")]
     Network {
@@ -157,7 +162,7 @@ impl Error {
 /// Loads the voices that `config` names, from the files under `models_dir` or by their addresses; warms up those of this
 /// machine. Takes some hundred milliseconds: call it from a blocking thread. No service is asked anything yet.
 pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>, Error> {
-    let config = &*catalogue::cast(config)?;
+    let config = &Arc::new(catalogue::cast(config)?.into_owned());
     if let [only] = config.provider.0[..]
         && let Some((_, voice)) = embedded_voice(only, config, models_dir)?
     {
@@ -169,16 +174,17 @@ pub fn build(config: &Config, models_dir: &Path) -> Result<Arc<dyn TextToSpeech>
 
 /// Whether the settings of the services that `config` names can work. Reads recordings, asks nobody.
 pub fn check(config: &Config) -> Result<(), Error> {
-    let config = &*catalogue::cast(config)?;
+    let config = &Arc::new(catalogue::cast(config)?.into_owned());
     config.provider.0.iter().try_for_each(|provider| service(*provider, config).map(|_| ()))
 }
 
 /// One voice of a chain.
-fn link(provider: Provider, config: &Config, models_dir: &Path) -> Result<Link, Error> {
+fn link(provider: Provider, config: &Arc<Config>, models_dir: &Path) -> Result<Link, Error> {
     if let Some((name, voice)) = embedded_voice(provider, config, models_dir)? {
         return Ok(Link::new(name, voice, false));
     }
-    Ok(service(provider, config)?.expect("what is not embedded is a service"))
+    let service = service(provider, config)?.expect("what is not embedded is a service");
+    Ok(Link::new(service.name(), Arc::new(service), true))
 }
 
 /// A voice and its name.
@@ -202,28 +208,25 @@ fn embedded_voice(provider: Provider, config: &Config, models_dir: &Path) -> Res
 }
 
 /// A service on the network; `None` for a voice of this machine.
-fn service(provider: Provider, config: &Config) -> Result<Option<Link>, Error> {
+fn service(provider: Provider, config: &Arc<Config>) -> Result<Option<Remote>, Error> {
     let limits = &config.timeouts;
-    Ok(Some(match provider {
+    let (name, service): (_, Arc<dyn remote::Service>) = match provider {
         Provider::Auto | Provider::Hibari | Provider::Kokoro | Provider::None => return Ok(None),
-        Provider::Edge => remote("edge", edge::Edge::new(&config.edge, limits)?),
-        Provider::Openai => remote("openai", openai::OpenAi::new(&config.openai, limits)?),
-        Provider::Dashscope => remote("dashscope", dashscope::DashScope::new(&config.dashscope, limits)?),
-        Provider::GptSovits => remote("gpt_sovits", gpt_sovits::GptSovits::new(&config.gpt_sovits, limits)?),
-        Provider::Cosyvoice => remote("cosyvoice", cosyvoice::CosyVoice::new(&config.cosyvoice, limits)?),
-        Provider::Fish => remote("fish", fish::Fish::new(&config.fish, limits)?),
-        Provider::Xtts => remote("xtts", xtts::Xtts::new(&config.xtts, limits)?),
-        Provider::F5 => remote("f5", f5::F5::new(&config.f5, limits)?),
-        Provider::Indextts2 => remote("indextts2", indextts2::IndexTts2::new(&config.indextts2, limits)?),
-        Provider::Megatts3 => remote("megatts3", megatts3::MegaTts3::new(&config.megatts3, limits)?),
-        Provider::Tencent => remote("tencent", tencent::Tencent::new(&config.tencent, limits)?),
-        Provider::Doubao => remote("doubao", doubao::Doubao::new(&config.doubao, limits)?),
-        Provider::Azure => remote("azure", azure::Azure::new(&config.azure, limits)?),
-    }))
-}
-
-fn remote(name: &'static str, service: impl remote::Service + 'static) -> Link {
-    Link::new(name, Arc::new(Remote::new(name, service)), true)
+        Provider::Edge => ("edge", Arc::new(edge::Edge::new(&config.edge, limits)?)),
+        Provider::Openai => ("openai", Arc::new(openai::OpenAi::new(&config.openai, limits)?)),
+        Provider::Dashscope => ("dashscope", Arc::new(dashscope::DashScope::new(&config.dashscope, limits)?)),
+        Provider::GptSovits => ("gpt_sovits", Arc::new(gpt_sovits::GptSovits::new(&config.gpt_sovits, limits)?)),
+        Provider::Cosyvoice => ("cosyvoice", Arc::new(cosyvoice::CosyVoice::new(&config.cosyvoice, limits)?)),
+        Provider::Fish => ("fish", Arc::new(fish::Fish::new(&config.fish, limits)?)),
+        Provider::Xtts => ("xtts", Arc::new(xtts::Xtts::new(&config.xtts, limits)?)),
+        Provider::F5 => ("f5", Arc::new(f5::F5::new(&config.f5, limits)?)),
+        Provider::Indextts2 => ("indextts2", Arc::new(indextts2::IndexTts2::new(&config.indextts2, limits)?)),
+        Provider::Megatts3 => ("megatts3", Arc::new(megatts3::MegaTts3::new(&config.megatts3, limits)?)),
+        Provider::Tencent => ("tencent", Arc::new(tencent::Tencent::new(&config.tencent, limits)?)),
+        Provider::Doubao => ("doubao", Arc::new(doubao::Doubao::new(&config.doubao, limits)?)),
+        Provider::Azure => ("azure", Arc::new(azure::Azure::new(&config.azure, limits)?)),
+    };
+    Ok(Some(Remote::new(name, provider, Arc::clone(config), service)))
 }
 
 /// The value of a key that a service does not work without.

@@ -1,8 +1,10 @@
 //! No voice: what it is given is shown, and nothing is heard.
 
+use std::sync::Arc;
+
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::{Error, TextToSpeech};
+use super::{Error, Manner, TextToSpeech};
 use crate::media::{SAMPLES_PER_FRAME, Speech};
 
 pub(super) struct Mute;
@@ -16,5 +18,9 @@ impl TextToSpeech for Mute {
 
     fn is_mute(&self) -> bool {
         true
+    }
+
+    fn in_manner(&self, _manner: &Manner) -> Result<Arc<dyn TextToSpeech>, Error> {
+        Ok(Arc::new(Self))
     }
 }

@@ -41,8 +41,13 @@ impl Service for OpenAi {
             "response_format": format,
             "speed": config.speed,
         });
-        if !config.instructions.is_empty() {
-            body["instructions"] = config.instructions.clone().into();
+        // Servers that do not know a key may refuse it.
+        for (key, value) in
+            [("instructions", &config.instructions), ("language", &config.language), ("task_type", &config.task_type)]
+        {
+            if !value.is_empty() {
+                body[key] = value.clone().into();
+            }
         }
         let mut request = self.http.post(self.http.url("audio/speech")).json(&body);
         if let Some(key) = config.api_key.reveal() {

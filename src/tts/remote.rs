@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::net::{Fault, Out, generate};
-use super::{Error, TextToSpeech};
+use super::{Config, Error, Manner, Provider, TextToSpeech};
 use crate::media::Speech;
 
 /// A service that speaks: one file each.
@@ -20,12 +20,19 @@ pub(super) trait Service: Send + Sync {
 /// A service by its name.
 pub(super) struct Remote {
     name: &'static str,
+    provider: Provider,
+    /// What it was made of.
+    config: Arc<Config>,
     service: Arc<dyn Service>,
 }
 
 impl Remote {
-    pub(super) fn new(name: &'static str, service: impl Service + 'static) -> Self {
-        Self { name, service: Arc::new(service) }
+    pub(super) fn new(name: &'static str, provider: Provider, config: Arc<Config>, service: Arc<dyn Service>) -> Self {
+        Self { name, provider, config, service }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 }
 
@@ -33,5 +40,11 @@ impl TextToSpeech for Remote {
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>> {
         let (voice, service) = (self.name, Arc::clone(&self.service));
         generate(move |out| async move { service.say(&clause, &out).await.map_err(|fault| Error::Network { voice, fault }) })
+    }
+
+    fn in_manner(&self, manner: &Manner) -> Result<Arc<dyn TextToSpeech>, Error> {
+        let config = manner.applied(self.provider, &self.config)?;
+        let service = super::service(self.provider, &Arc::new(config))?.expect("a service stays one");
+        Ok(Arc::new(service))
     }
 }

@@ -16,6 +16,7 @@ const run = promisify(execFile);
 const SECRET = 'hush';
 
 let work;
+let shipped;
 let avatars;
 let clip;
 let server;
@@ -24,13 +25,14 @@ const notices = [];
 
 before(async () => {
   work = temporary('studio');
-  avatars = path.join(work, 'avatars');
-  fs.cpSync(path.join(root, 'assets/avatars/mira'), path.join(avatars, 'mira'), { recursive: true });
+  [shipped, avatars] = ['shipped', 'films'].map((name) => path.join(work, name));
+  fs.cpSync(path.join(root, 'assets/avatars/mira'), path.join(shipped, 'mira'), { recursive: true });
+  fs.mkdirSync(avatars);
   // Two seconds at 30 pictures a second of a face that moves a little.
   clip = path.join(avatars, 'clip.mp4');
   const sway = "crop=448:448:x='32+16*sin(3*t)':y='32+8*sin(2*t)'";
   await run('ffmpeg', [
-    '-v', 'error', '-loop', '1', '-framerate', '30', '-i', path.join(avatars, 'mira/poster.webp'), '-t', '2', '-vf', sway,
+    '-v', 'error', '-loop', '1', '-framerate', '30', '-i', path.join(shipped, 'mira/poster.webp'), '-t', '2', '-vf', sway,
     '-pix_fmt', 'yuv420p', clip,
   ]);
   listener = http.createServer((request, response) => {
@@ -44,7 +46,10 @@ before(async () => {
   }).listen(0, '127.0.0.1');
   await once(listener, 'listening');
   server = await Server.start({
-    VISAVIS_AVATARS__DIR: avatars,
+    VISAVIS_AVATARS__DIR: shipped,
+    VISAVIS_AVATARS__FILMS: avatars,
+    VISAVIS_AVATARS__NETWORK: path.join(root, 'tests/corpus/wav2lip/talker.onnx'),
+    VISAVIS_AVATARS__SPOOL: path.join(work, 'spool'),
     VISAVIS_STUDIO__MAX_UPLOAD_MB: '2',
     VISAVIS_STUDIO__NOTIFY_SECRET: SECRET,
   });
@@ -100,6 +105,10 @@ test('a film that is sent becomes a folder that LiveTalking can load, and whoeve
   assert.ok(y2 - y1 > 130 && y2 - y1 < 260 && x2 - x1 > 120 && x2 - x1 < 260, first.join());
   assert.deepEqual(fs.readdirSync(path.join(avatars, '.uploads')), []);
 
+  // It can be seen at once.
+  assert.ok((await server.get('/v1/avatars')).some(({ id, width }) => id === 'anna' && width === 448));
+  assert.deepEqual((await server.get('/readyz')).broken_avatars, []);
+
   await until('notices', () => notices.length >= 3);
   assert.deepEqual(notices.map((n) => n.task.status), ['pending', 'running', 'completed']);
   for (const { body, signature } of notices) {
@@ -140,7 +149,7 @@ test('what cannot be made is refused in words, and nothing outside the folder is
     'a film by its whole path': { ...good, video_path: path.join(work, 'outside.mp4') },
     'a link that leads out': { ...good, video_path: 'link.mp4' },
     'a NUL': { ...good, video_path: 'clip.mp4\0' },
-    'a folder': { ...good, video_path: 'mira' },
+    'a folder': { ...good, video_path: '.' },
     musetalk: { ...good, model: 'musetalk' },
     'a huge face': { ...good, img_size: 100_000 },
     'no pads': { ...good, pads: '1 2 3' },
@@ -156,9 +165,10 @@ test('what cannot be made is refused in words, and nothing outside the folder is
   assert.deepEqual([large.status, large.code, large.error], [200, -1, 'too_large']);
   assert.deepEqual(fs.readdirSync(path.join(avatars, '.uploads')), []);
 
+  await run('ffmpeg', ['-v', 'error', '-f', 'lavfi', '-i', 'color=navy:size=320x240', '-frames:v', '1', path.join(avatars, 'nobody.png')]);
   const pack = await server.post('/api/avatar/task', { avatar_id: 'mira', video_path: 'clip.mp4' });
   const noFilm = await send({ avatar_id: 'carl' }, Buffer.from('<html>'));
-  const nobody = await server.post('/api/avatar/task', { avatar_id: 'carl', video_path: 'mira/back.webp' });
+  const nobody = await server.post('/api/avatar/task', { avatar_id: 'carl', video_path: 'nobody.png' });
   const words = [[pack, /already/], [noFilm, /neither a film/], [nobody, /no face/]];
   for (const [{ data }, message] of words) {
     await ended(data.task_id);
@@ -166,7 +176,7 @@ test('what cannot be made is refused in words, and nothing outside the folder is
     assert.equal(failed.status, 'failed');
     assert.match(failed.error_msg, message);
   }
-  assert.ok(fs.existsSync(path.join(avatars, 'mira/manifest.json')) && !fs.existsSync(path.join(avatars, 'carl')));
+  assert.ok(!fs.existsSync(path.join(avatars, 'mira')) && !fs.existsSync(path.join(avatars, 'carl')));
 });
 
 test('only this machine, or the admin token, has avatars made', async () => {
@@ -180,14 +190,15 @@ test('only this machine, or the admin token, has avatars made', async () => {
   }
 });
 
-test('the command line makes one of a photograph, once', async () => {
-  const env = { ...process.env, VISAVIS_AVATARS__DIR: avatars };
+test('the command line makes a rig of a photograph, or a film of one picture', async () => {
+  const env = { ...process.env, VISAVIS_AVATARS__DIR: shipped, VISAVIS_AVATARS__FILMS: avatars };
   const photograph = path.join(root, 'assets/avatars/theo/poster.webp');
   const create = (...more) => run(binary, ['avatar', 'create', photograph, '--id', 'theo2', ...more], { cwd: root, env });
   const { stdout } = await create();
   assert.match(stdout, /1 pictures of 512x512/);
-  assert.equal((await loaded('theo2', 256)).frames, 1);
+  const { stdout: listed } = await run(binary, ['avatar', 'list'], { cwd: root, env });
+  assert.match(listed, /theo2: theo2 .*512x512/);
   await assert.rejects(create(), /there is an avatar "theo2" already/);
-  await create('--replace', '--img-size', '96');
+  await create('--replace', '--still', '--img-size', '96');
   assert.equal((await loaded('theo2', 96)).frames, 1);
 });

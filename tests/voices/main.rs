@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use standin::{StandIn, hear};
+use visavis::tts::Manner;
 
 const CLAUSE: &str = "Tom & \"Jerry\" (twins) said <hello> to us.";
 
@@ -79,6 +80,39 @@ async fn every_voice_loses_no_sample_of_what_its_service_sends() {
     let asked = standin.asked("ok").await;
     assert_eq!(asked.len(), 2 * exact_voices("ok").len());
     assert!(asked.iter().all(|entry| entry["text"] == CLAUSE), "{asked:?}");
+}
+
+#[tokio::test]
+async fn one_answer_in_another_manner_asks_the_service_for_it_and_the_next_does_not() {
+    let standin = StandIn::start();
+    let voice = standin.voice(&openai("ok", "pcm"));
+    let manner = Manner {
+        speed: Some(1.25),
+        language: Some("English".into()),
+        task_type: Some("Base".into()),
+        ..Manner::of("anna".into())
+    };
+    for voice in [&voice.in_manner(&manner).unwrap(), &voice] {
+        hear(voice, CLAUSE).await.assert_exact("openai");
+    }
+    let asked = standin.asked("ok").await;
+    assert_eq!(asked[0]["voice"], "anna");
+    assert_eq!(asked[0]["wishes"], serde_json::json!({"speed": 1.25, "language": "English", "task_type": "Base"}));
+    assert_eq!((&asked[1]["voice"], &asked[1]["wishes"]), (&"alloy".into(), &serde_json::json!({"speed": 1.0})));
+}
+
+#[tokio::test]
+async fn in_a_chain_who_can_speak_so_does_and_an_unknown_voice_is_nobodys() {
+    let standin = StandIn::start();
+    let both = format!("{}\ntencent: {{url: HTTP/ok/stream, secret_id: id, secret_key: test-key}}", openai("ok", "pcm"));
+    let voice = standin.voice(&both.replace("provider: openai", "provider: [tencent, openai]"));
+    assert!(voice.in_manner(&Manner::of("anna".into())).is_ok(), "tencent's voices are numbers, but openai is there");
+    let alone = standin.voice(&both.replace("provider: openai", "provider: tencent"));
+    assert!(matches!(alone.in_manner(&Manner::of("anna".into())), Err(visavis::tts::Error::UnknownVoice(_))));
+    let fish = standin.voice("provider: fish\nfish: {url: HTTP/ok, api_key: test-key, voice: anna}");
+    let sovits = standin.voice("provider: gpt_sovits\ngpt_sovits: {url: HTTP/ok/sovits, reference_audio: a.wav}");
+    assert!(fish.in_manner(&Manner::of("/etc/passwd".into())).is_ok(), "a name that only the service reads");
+    assert!(sovits.in_manner(&Manner::of("/etc/passwd".into())).is_err(), "a file outside the folder");
 }
 
 #[tokio::test]

@@ -207,10 +207,11 @@ def bearer(request, token="test-key"):
 async def openai(request):
     bearer(request)
     body = await body_json(
-        request, ["model", "input", "voice", "instructions", "response_format", "speed", "stream_format"], ["model", "input", "voice"]
+        request, ["model", "input", "voice", "instructions", "response_format", "speed", "stream_format", "language", "task_type"], ["model", "input", "voice"]
     )
     check(0 < len(body["input"]) <= 4096 and 0.25 <= body.get("speed", 1) <= 4, "input or speed")
-    note(request, text=body["input"], voice=body["voice"])
+    wishes = {key: body[key] for key in ("speed", "language", "instructions", "task_type") if key in body}
+    note(request, text=body["input"], voice=body["voice"], wishes=wishes)
     kinds = {
         "pcm": (sweep, "audio/pcm"),
         "wav": (lambda rate: wav(rate, 0xFFFFFFFF), "audio/wav"),

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::embedded::{self, Voice as _};
 use super::timing::{self, SpokenWord};
-use super::{Error, TextToSpeech};
+use super::{Error, Manner, TextToSpeech};
 use crate::media::Speech;
 use model::AcousticModel;
 pub(super) use phonemes::Phonemizer;
@@ -42,9 +42,12 @@ const AT_ONCE: usize = 2;
 const GAIN: f32 = 1.6;
 
 /// The English voice "heart".
+#[derive(Clone)]
 pub struct Hibari {
     voice: Arc<Voice>,
     turns: Arc<Semaphore>,
+    /// 1 is its own.
+    speed: f32,
 }
 
 impl Hibari {
@@ -53,13 +56,18 @@ impl Hibari {
     pub fn load(models_dir: &Path) -> Result<Self, Error> {
         crate::models::verify_model(models_dir, "hibari")?;
         let voice = Voice::load(&models_dir.join("hibari"))?;
-        voice.say(&voice.words("Warm up."))?;
-        Ok(Self { voice: Arc::new(voice), turns: Arc::new(Semaphore::new(AT_ONCE)) })
+        voice.say(&voice.words("Warm up."), 1.0)?;
+        Ok(Self { voice: Arc::new(voice), turns: Arc::new(Semaphore::new(AT_ONCE)), speed: 1.0 })
     }
 
     /// Speaks `clause` on this thread, all of it.
     pub fn blocking_speak(&self, clause: &str) -> Result<Vec<Speech>, Error> {
         embedded::blocking_speak(&*self.voice, clause)
+    }
+
+    /// The same voice at another speed.
+    pub(super) fn at_speed(&self, speed: f32) -> Self {
+        Self { speed, ..self.clone() }
     }
 
     /// How it pronounces English, for another voice to share.
@@ -70,7 +78,14 @@ impl Hibari {
 
 impl TextToSpeech for Hibari {
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>> {
-        embedded::speak(self.voice.clone(), self.turns.clone(), &clause)
+        embedded::speak(self.voice.clone(), self.turns.clone(), &clause, self.speed)
+    }
+
+    fn in_manner(&self, manner: &Manner) -> Result<Arc<dyn TextToSpeech>, Error> {
+        match &manner.voice {
+            Some(name) if name != "hibari" => Err(Error::UnknownVoice(format!("there is no voice \"{name}\", only hibari"))),
+            _ => Ok(Arc::new(self.at_speed(manner.speed(self.speed)?))),
+        }
     }
 }
 
@@ -102,9 +117,9 @@ impl embedded::Voice for Voice {
         self.phonemizer.words(text)
     }
 
-    fn say(&self, words: &[SpokenWord]) -> Result<Option<Speech>, Error> {
+    fn say(&self, words: &[SpokenWord], speed: f32) -> Result<Option<Speech>, Error> {
         let Some((tokens, ids)) = embedded::tokens(words, &self.ids, Self::LONGEST_RUN) else { return Ok(None) };
-        let frames = self.model.run(&ids)?;
+        let frames = self.model.run(&ids, speed)?;
         let wave = self.synthesis.wave(&frames);
         Ok(Some(timing::speech(words, &tokens, &frames.durations, &wave, GAIN)?))
     }
@@ -131,6 +146,17 @@ mod tests {
 
     fn phonemes(clause: &str) -> String {
         VOICE.voice.phonemizer.words(clause).into_iter().map(|w| w.phonemes).collect()
+    }
+
+    #[tokio::test]
+    async fn twice_the_speed_is_about_half_as_long() {
+        let manner = Manner { speed: Some(2.0), ..Manner::default() };
+        let fast = VOICE.in_manner(&manner).unwrap();
+        let spoken: Vec<_> = fast.speak("The quick brown fox jumps over the lazy dog.".into()).collect().await;
+        let fast = spoken[0].as_ref().unwrap().pcm.len() as f32;
+        let slow = say("The quick brown fox jumps over the lazy dog.")[0].pcm.len() as f32;
+        assert!((0.4..0.7).contains(&(fast / slow)), "{fast} of {slow} samples");
+        assert!(VOICE.in_manner(&Manner::of("nobody".into())).is_err());
     }
 
     #[test]

@@ -55,10 +55,10 @@ impl AcousticModel {
         Ok(Self { model, inputs, outputs, threads })
     }
 
-    /// Runs the network on `ids` (with a pad at either end) at its natural pace.
-    pub(super) fn run(&self, ids: &[i32]) -> Result<Frames, Error> {
+    /// Runs the network on `ids` (with a pad at either end); a `speed` of 1 is its natural pace.
+    pub(super) fn run(&self, ids: &[i32], speed: f32) -> Result<Frames, Error> {
         let ids = Value::from_shape(&[1, ids.len()], ids.to_vec()).expect("the shape is the vector's own");
-        let speed = Value::from_shape(&[1], vec![1.0_f32]).expect("one element");
+        let speed = Value::from_shape(&[1], vec![speed]).expect("one element");
         let inputs = vec![(self.inputs[0], ids.into()), (self.inputs[1], speed.into())];
         let [lh, theta, ln, lr, phi, f0, durations] = self
             .threads

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::embedded::{self, Voice as _};
 use super::mandarin::Mandarin;
 use super::timing::{self, SpokenWord};
-use super::{Error, Hibari, TextToSpeech, Timbre};
+use super::{Error, Hibari, Manner, TextToSpeech, Timbre};
 use crate::media::Speech;
 use crate::models;
 use engine::Engine;
@@ -46,9 +46,12 @@ impl Default for Config {
 }
 
 /// One voice of Kokoro.
+#[derive(Clone)]
 pub struct Kokoro {
     voice: Arc<Voice>,
     turns: Arc<Semaphore>,
+    /// 1 is its own.
+    speed: f32,
 }
 
 impl Kokoro {
@@ -66,15 +69,20 @@ impl Kokoro {
             engine: Engine::load(&models_dir.join("onnxruntime/libonnxruntime.so"), &models_dir.join("kokoro/kokoro.onnx"))?,
         };
         let voice = Voice { network: Arc::new(network), timbre: config.voice.clone() };
-        voice.say(&voice.words("好。"))?;
+        voice.say(&voice.words("好。"), 1.0)?;
         // A run has the network for itself, so a second one would only hold a thread.
-        Ok(Self { voice: Arc::new(voice), turns: Arc::new(Semaphore::new(1)) })
+        Ok(Self { voice: Arc::new(voice), turns: Arc::new(Semaphore::new(1)), speed: 1.0 })
     }
 
     /// The same network, speaking as one of [`voices`]. Its styles are read when it first speaks.
     pub(super) fn named(&self, timbre: &str) -> Self {
         let voice = Voice { network: Arc::clone(&self.voice.network), timbre: timbre.to_owned() };
-        Self { voice: Arc::new(voice), turns: Arc::clone(&self.turns) }
+        Self { voice: Arc::new(voice), ..self.clone() }
+    }
+
+    /// The same voice at another speed.
+    pub(super) fn at_speed(&self, speed: f32) -> Self {
+        Self { speed, ..self.clone() }
     }
 
     /// Speaks `clause` on this thread, all of it.
@@ -85,16 +93,22 @@ impl Kokoro {
 
 impl TextToSpeech for Kokoro {
     fn speak(&self, clause: String) -> BoxStream<'static, Result<Speech, Error>> {
-        embedded::speak(self.voice.clone(), self.turns.clone(), &clause)
+        embedded::speak(self.voice.clone(), self.turns.clone(), &clause, self.speed)
     }
 
     fn timbres(&self) -> Vec<Timbre> {
         timbres(&self.voice.network.models_dir)
     }
 
-    fn with_timbre(&self, id: &str) -> Option<Arc<dyn TextToSpeech>> {
-        let known = self.timbres().iter().any(|timbre| timbre.id == id);
-        known.then(|| Arc::new(self.named(id)) as Arc<dyn TextToSpeech>)
+    fn in_manner(&self, manner: &Manner) -> Result<Arc<dyn TextToSpeech>, Error> {
+        let mut voice = self.at_speed(manner.speed(self.speed)?);
+        if let Some(name) = &manner.voice {
+            if !self.timbres().iter().any(|timbre| timbre.id == *name) {
+                return Err(Error::UnknownVoice(format!("there is no voice \"{name}\": GET /v1/voices lists them")));
+            }
+            voice = voice.named(name);
+        }
+        Ok(Arc::new(voice))
     }
 }
 
@@ -178,12 +192,12 @@ impl embedded::Voice for Voice {
         self.network.mandarin.words(text)
     }
 
-    fn say(&self, words: &[SpokenWord]) -> Result<Option<Speech>, Error> {
+    fn say(&self, words: &[SpokenWord], speed: f32) -> Result<Option<Speech>, Error> {
         let network = &*self.network;
         let Some((tokens, ids)) = embedded::tokens(words, &network.ids, Self::LONGEST_RUN) else { return Ok(None) };
         let styles = network.styles_of(&self.timbre)?;
         let style = styles.chunks_exact(STYLE).nth(tokens.len()).expect("a voice has 510 rows, by its hash");
-        let sound = network.engine.run(&ids, style)?;
+        let sound = network.engine.run(&ids, style, speed)?;
         Ok(Some(timing::speech(words, &tokens, &sound.durations, &sound.wave, GAIN)?))
     }
 }
@@ -276,7 +290,8 @@ mod tests {
         let timbres = VOICE.timbres();
         let yunxi = timbres.iter().find(|timbre| timbre.id == "zm_yunxi").unwrap();
         assert_eq!((yunxi.name.as_str(), yunxi.language), ("Yunxi", "zh-CN"));
-        assert!(VOICE.with_timbre("zm_yunxi").is_some() && VOICE.with_timbre("../zm_yunxi").is_none());
+        let named = |name: &str| VOICE.in_manner(&Manner::of(name.into()));
+        assert!(named("zm_yunxi").is_ok() && named("../zm_yunxi").is_err());
     }
 
     #[test]
