@@ -168,7 +168,7 @@ pub fn network_run(network: &'static str, pictures: usize, took: Duration) {
     counter!("visavis_network_pictures_total", "network" => network).increment(pictures as u64);
 }
 
-/// Pictures that a network would have made too late: the one before is shown.
+/// Pictures that a network did not make, for it would have been too late: the one before is shown.
 pub fn network_late(pictures: u64) {
     counter!("visavis_network_late_total").increment(pictures);
 }

@@ -44,12 +44,17 @@ pub struct Answer<O> {
 }
 
 impl<O> Answer<O> {
-    /// Waits for it as long as it is of use.
-    pub fn wait(self) -> Option<O> {
+    /// Waits for it as long as it is of use. Once, whoever comes later looks.
+    pub fn wait(&self) -> Option<O> {
         match self.due {
             Some(due) => self.answer.recv_deadline(due).ok(),
             None => self.answer.recv().ok(),
         }
+    }
+
+    /// It, if it is there by now.
+    pub fn look(&self) -> Option<O> {
+        self.answer.try_recv().ok()
     }
 }
 
@@ -108,13 +113,27 @@ fn answer_all<I, O>(
     // What one question costs, slowly averaged.
     let mut cost = Duration::ZERO;
     let mut failed = false;
-    while let Ok(first) = asked.recv() {
+    // What waits, the oldest first.
+    let mut waiting: Vec<Question<I, O>> = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            match asked.recv() {
+                Ok(first) => waiting.push(first),
+                Err(_) => return,
+            }
+        }
+        waiting.extend(asked.try_iter());
+        let (now, count) = (Instant::now(), waiting.len());
+        waiting.retain(|question| question.due.is_none_or(|due| now < due));
+        metrics::network_late((count - waiting.len()) as u64);
         let together = (RUN_BUDGET.as_nanos() / cost.as_nanos().max(1)).clamp(1, MAX_BATCH as u128) as usize;
-        let now = Instant::now();
-        let waits = |question: &Question<I, O>| question.due.is_none_or(|due| now < due);
-        let (batch, late): (Vec<_>, Vec<_>) =
-            std::iter::once(first).chain(asked.try_iter().take(together - 1)).partition(waits);
-        metrics::network_late(late.len() as u64);
+        // Of more than there is time for, the newest: an answer that is late is of little use, and late for all is worse.
+        // What is offline is never late, and comes in its order.
+        let live = waiting.last().is_some_and(|question| question.due.is_some());
+        let batch: Vec<_> = match waiting.len().saturating_sub(together) {
+            older if live => waiting.split_off(older),
+            _ => waiting.drain(..waiting.len().min(together)).collect(),
+        };
         if batch.is_empty() {
             continue;
         }
@@ -180,6 +199,28 @@ mod tests {
         assert!(fresh.wait().is_none_or(|answer| answer == 4));
         drop(network);
         assert!(sizes.try_iter().sum::<usize>() <= 1, "the stale question was answered");
+    }
+
+    #[test]
+    fn of_more_than_there_is_time_for_the_newest_is_answered_first() {
+        let (go, held) = bounded(9);
+        let (runs, seen) = bounded(9);
+        let run = move |inputs: &[u32]| {
+            runs.send(inputs.to_vec())?;
+            held.recv()?;
+            // So slow that it takes one at a time.
+            std::thread::sleep(RUN_BUDGET);
+            Ok(inputs.to_vec())
+        };
+        let network = Shared::start("test", Patience::For(Duration::from_secs(600)), run).unwrap();
+        go.send(()).unwrap();
+        assert_eq!(network.ask(0).wait(), Some(0));
+        let busy = network.ask(1);
+        assert_eq!((seen.recv(), seen.recv()), (Ok(vec![0]), Ok(vec![1])));
+        let (old, new) = (network.ask(2), network.ask(3));
+        (0..3).for_each(|_| go.send(()).unwrap());
+        assert_eq!((busy.wait(), old.wait(), new.wait()), (Some(1), Some(2), Some(3)));
+        assert_eq!((seen.recv(), seen.recv()), (Ok(vec![3]), Ok(vec![2])));
     }
 
     #[test]

@@ -35,6 +35,10 @@ const FALL: f32 = 5.0;
 /// Pictures of silence after which the filmed mouth comes back, 400 ms: between two clauses the mouth stays the network's.
 const BRIDGE: u32 = 10;
 
+/// A mouth that comes later than its picture is shown as long as it is not later than 400 ms: on a machine that is too slow the mouth
+/// moves less often and a little late.
+const LATEST: u64 = 10 * PICTURE;
+
 /// The face of one session.
 pub struct FilmFace {
     film: Arc<Film>,
@@ -42,6 +46,8 @@ pub struct FilmFace {
     sound: Sound,
     /// Mouths on their way, in order: the sample of their picture, the picture's number.
     asked: VecDeque<(u64, Answer<Vec<u8>>)>,
+    /// Mouths that were not there when their picture was shown.
+    late: VecDeque<(u64, Answer<Vec<u8>>)>,
     /// The sample of the picture that is asked for next.
     next: u64,
     /// Pictures since there was speech, up to `next`.
@@ -62,6 +68,7 @@ impl FilmFace {
             mel: Mel::new(),
             sound: Sound::default(),
             asked: VecDeque::new(),
+            late: VecDeque::new(),
             next: 0,
             silent: BRIDGE,
             seen: false,
@@ -97,7 +104,7 @@ impl FilmFace {
         self.asked.push_back((at, self.film.network().ask(Heard { window, face })));
     }
 
-    /// The mouth of the picture of sample `at`: `None` where the filmed one belongs.
+    /// Whether the network's mouth belongs into the picture of sample `at`; if so, it is the newest that there is.
     fn mouth(&mut self, at: u64) -> bool {
         if self.next <= at {
             // The sound came no sooner than it is heard.
@@ -107,11 +114,18 @@ impl FilmFace {
         while self.asked.front().is_some_and(|(asked, _)| *asked < at) {
             self.asked.pop_front();
         }
-        if self.asked.front().is_none_or(|(asked, _)| *asked != at) {
-            return false;
-        }
-        if let Some(made) = self.asked.pop_front().and_then(|(_, answer)| answer.wait()) {
+        let Some((_, answer)) = self.asked.pop_front_if(|(asked, _)| *asked == at) else { return false };
+        if let Some(made) = answer.wait() {
             self.shown = made;
+            self.late.clear();
+            return true;
+        }
+        self.late.push_back((at, answer));
+        self.late.retain(|(asked, _)| asked + LATEST > at);
+        let newest = (0..self.late.len()).rev().find_map(|n| Some((n, self.late[n].1.look()?)));
+        if let Some((n, made)) = newest {
+            self.shown = made;
+            self.late.drain(..=n);
         }
         true
     }
@@ -142,12 +156,14 @@ impl LipSync for FilmFace {
     fn cut(&mut self, at: u64) {
         self.sound.cut(at);
         self.asked.clear();
+        self.late.clear();
         self.next = at;
     }
 
     fn pass(&mut self, at: u64, _sound: &[AudioFrame; 2]) {
         self.seen = false;
         self.asked.clear();
+        self.late.clear();
         self.next = at + PICTURE;
         self.strength = 0.0;
         self.sound.forget_before(at);

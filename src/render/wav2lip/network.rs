@@ -13,9 +13,9 @@ use super::mel::{BANDS, COLUMNS, Window};
 use crate::models;
 use crate::onnx::{self, Answer, Device, Options, Patience, Shared};
 
-/// An answer that comes later than this is not shown. Sound is known 425 ms before its picture is due, of which the window
-/// takes 212: this leaves two pictures to spare (`render::worker`).
-const LIVE: Duration = Duration::from_millis(120);
+/// Nobody waits longer than this for an answer. Sound is known 440 ms before its picture is due, of which the window takes
+/// 212 (`render::worker`): so a face that is asked ahead never has to wait.
+const LIVE: Duration = Duration::from_millis(160);
 
 /// Sides of faces that any known network has.
 const SIDES: std::ops::RangeInclusive<u32> = 64..=512;
