@@ -49,7 +49,7 @@ const UNUSED: [(&str, &str); 10] = [
     ("modelres", "each model knows its size"),
     ("modelfile", "models.dir has the models"),
     ("customvideo_config", "send custom_config with the offer"),
-    ("audio_output_device", "there is no sound card here"),
+    ("audio_output_device", "push.player names a program that plays"),
     ("config", "a file names no other file"),
 ];
 
@@ -151,7 +151,8 @@ impl Options<'_> {
                 tree["push"] = json!({"to": "whip", "url": url, "sessions": sessions});
             }
             Some("rtmp") => tree["push"] = json!({"to": "rtmp", "url": url}),
-            Some(other) => return Err(format!("transport: \"{other}\" is none of webrtc, rtcpush, rtmp")),
+            Some("virtualcam") => tree["push"] = json!({"to": "virtualcam"}),
+            Some(other) => return Err(format!("transport: \"{other}\" is none of webrtc, rtcpush, rtmp, virtualcam")),
         }
         Ok(())
     }
