@@ -39,6 +39,20 @@ const NAMES: [&str; 21] = [
     "config",
 ];
 
+/// Those by which a file is known: no other program has them.
+const TELLING: [&str; 10] = [
+    "avatar_id",
+    "tts",
+    "REF_FILE",
+    "REF_TEXT",
+    "TTS_SERVER",
+    "transport",
+    "push_url",
+    "max_session",
+    "listenport",
+    "customvideo_config",
+];
+
 /// What has no meaning here, and why.
 const UNUSED: [(&str, &str); 10] = [
     ("l", "no window of sound is configured here"),
@@ -53,11 +67,11 @@ const UNUSED: [(&str, &str); 10] = [
     ("config", "a file names no other file"),
 ];
 
-/// Whether a file is `LiveTalking`'s and not ours: flat, and with one of its names.
+/// Whether a file is `LiveTalking`'s and not ours: flat, and with one of its telling names.
 pub(super) fn is_theirs(file: &Value) -> bool {
     let Some(options) = file.as_object() else { return false };
     let is_flat = options.values().all(|value| !value.is_object());
-    is_flat && options.keys().any(|key| NAMES.contains(&key.replace('-', "_").as_str()))
+    is_flat && options.keys().any(|key| TELLING.contains(&key.replace('-', "_").as_str()))
 }
 
 /// Our configuration that `options` ask for. Empty ones ask for nothing.
@@ -277,9 +291,14 @@ mod tests {
     fn a_file_of_ours_is_not_taken_for_theirs() {
         assert!(is_theirs(&json!({"avatar_id": "anna", "tts": "edgetts"})));
         assert!(is_theirs(&json!({"tts": "edgetts"})) && is_theirs(&json!({"max-session": 5})));
-        for ours in
-            [json!({"tts": {"provider": "edge"}}), json!({"server": {}}), json!({}), json!({"max_sesions": 3}), json!(7)]
-        {
+        for ours in [
+            json!({"tts": {"provider": "edge"}}),
+            json!({"server": {}}),
+            json!({}),
+            json!({"max_sesions": 3}),
+            json!({"model": "x", "fps": 30}),
+            json!(7),
+        ] {
             assert!(!is_theirs(&ours), "{ours}");
         }
     }

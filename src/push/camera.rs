@@ -8,14 +8,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Ended;
 use crate::config;
@@ -64,11 +63,12 @@ pub(super) async fn send(session: &Arc<Session>, config: &config::Push, stop: &C
     let (pictures, seen) = bounded(PICTURE_QUEUE);
     let (sound, heard) = bounded(LOUDSPEAKER_QUEUE);
     let player = Player::start(&config.player)?;
-    let feed = Arc::new(Feed { pictures, sound: player.is_some().then_some(sound), over: AtomicBool::new(false) });
+    let queues = Queues { pictures, sound: player.is_some().then_some(sound) };
+    let feed = Closing(Arc::new(Feed(Mutex::new(Some(queues)))));
     let mut showing = tokio::task::spawn_blocking(move || camera.show(&seen));
     let playing = tokio::task::spawn_blocking(move || player.map_or(Ok(()), |player| player.play(&heard)));
     info!("showing");
-    session.receive(Arc::clone(&feed) as Arc<dyn MediaSink>);
+    session.receive(Arc::clone(&feed.0) as Arc<dyn MediaSink>);
     let ended = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(Ended::Stopped),
@@ -79,18 +79,38 @@ pub(super) async fn send(session: &Arc<Session>, config: &config::Push, stop: &C
             Err(error) => Err(error.into()),
         },
     };
-    feed.over.store(true, Ordering::Relaxed);
     drop(feed);
-    // Both end with the session's next frame, when the feed is forgotten.
-    drop((showing, playing));
+    if !showing.is_finished() {
+        showing.await??;
+    }
+    // What became of the sound is no reason to show nothing.
+    if let Ok(Err(error)) = playing.await {
+        warn!(%error, "push.player");
+    }
     ended
 }
 
-/// The sink.
-struct Feed {
+/// The sink; empty once it is closed.
+struct Feed(Mutex<Option<Queues>>);
+
+struct Queues {
     pictures: Sender<Arc<VideoFrame>>,
     sound: Option<Sender<AudioFrame>>,
-    over: AtomicBool,
+}
+
+impl Feed {
+    fn queues(&self) -> MutexGuard<'_, Option<Queues>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends both threads when it is dropped: the session may hold the sink for longer.
+struct Closing(Arc<Feed>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        *self.0.queues() = None;
+    }
 }
 
 impl MediaSink for Feed {
@@ -99,13 +119,15 @@ impl MediaSink for Feed {
     }
 
     fn see(&self, picture: &Arc<VideoFrame>) {
-        if self.pictures.try_send(Arc::clone(picture)).is_err() {
+        if let Some(queues) = self.queues().as_ref()
+            && queues.pictures.try_send(Arc::clone(picture)).is_err()
+        {
             metrics::frame_dropped("video", "slow_camera");
         }
     }
 
     fn hear(&self, sound: &AudioFrame, _turn: Option<TurnId>) {
-        if let Some(queue) = &self.sound
+        if let Some(Queues { sound: Some(queue), .. }) = self.queues().as_ref()
             && queue.try_send(*sound).is_err()
         {
             metrics::frame_dropped("audio", "slow_camera");
@@ -113,7 +135,7 @@ impl MediaSink for Feed {
     }
 
     fn is_closed(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+        self.queues().is_none()
     }
 }
 

@@ -167,6 +167,11 @@ impl Pushes {
                 () = sleep(wait) => {}
             }
         }
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.get(&number).is_some_and(|current| Arc::ptr_eq(current, &session)) {
+            sessions.remove(&number);
+        }
+        drop(sessions);
         // The guest leaves, and with it the session unless somebody watches.
         sitting.abort();
     }
