@@ -166,8 +166,10 @@ pub fn run() -> u8 {
         Some(Command::Serve(flags)) => flags.livetalking.given(),
         _ => serde_json::Map::new(),
     };
+    // LiveTalking's way to ask for no file.
+    let file = cli.config.filter(|file| !file.as_os_str().is_empty());
     let loaded = config::environment()
-        .and_then(|environment| Config::load_with(cli.config.as_deref(), cli.llm_config.as_deref(), &environment, &theirs));
+        .and_then(|environment| Config::load_with(file.as_deref(), cli.llm_config.as_deref(), &environment, &theirs));
     let mut config = match loaded {
         Ok(config) => config,
         Err(error) => {
