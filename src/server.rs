@@ -6,7 +6,7 @@ mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::config::{BitrateBounds, Config};
+use crate::config::{BitrateBounds, Config, Output};
 use crate::http::{self, App};
 use crate::render::{Catalogue, CatalogueError};
 use crate::rtc::{self, StunServers, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
-use crate::{asr, janus, llm, metrics, minicpm, tts};
+use crate::{asr, janus, llm, metrics, minicpm, push, tts};
 
 use door::{Door, Inside};
 
@@ -105,8 +105,8 @@ impl Server {
         let signalling = signalling(&config)?;
         ask_stun_servers(&config, &mux);
         let tls = tls::keep(&config.tls).await?;
-        let avatars = config.avatars.clone();
-        let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&avatars.dir, &avatars.default));
+        let wardrobe = config.wardrobe(true);
+        let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&wardrobe));
         let (tts, dir) = (config.tts.clone(), config.models.dir.clone());
         let voice = tokio::task::spawn_blocking(move || voice(&tts, &dir));
         let catalogue = catalogue.await.map_err(io::Error::other)??;
@@ -123,6 +123,7 @@ impl Server {
             rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), tcp: config.webrtc.tcp, bitrate },
             bitrate,
             speech_models: minicpm::Pool::new(&config.audio_proxy.minicpm).map_err(Error::SpeechModels)?,
+            numbered: OnceLock::new(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
@@ -206,7 +207,7 @@ impl Signals {
     }
 }
 
-/// Rooms of other servers in which the avatar takes part.
+/// Rooms of other servers in which the avatar takes part, and servers that it is sent to.
 struct Rooms {
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -220,6 +221,9 @@ impl Rooms {
         }
         if config.relay.enabled {
             rooms.tasks.spawn(janus::run_relay(Arc::clone(shared), config.relay.clone(), rooms.stop.clone()));
+        }
+        if config.push.to != Output::Off {
+            push::start(shared, config.push.clone(), rooms.stop.clone(), &rooms.tasks);
         }
         rooms
     }

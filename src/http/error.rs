@@ -85,6 +85,14 @@ impl Failure {
                 let status = if status == StatusCode::TOO_MANY_REQUESTS { status } else { StatusCode::OK };
                 (status, json!({"code": -1, "error": code, "msg": msg}))
             }
+            // LiveTalking's as well, for programs of operators: a lack of rights keeps its status, a task that is not there has a
+            // number of its own.
+            _ if path.starts_with("/api/") => {
+                let number = if code == "unknown_task" { 404 } else { -1 };
+                let kept =
+                    [StatusCode::TOO_MANY_REQUESTS, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+                (if kept { status } else { StatusCode::OK }, json!({"code": number, "error": code, "msg": msg}))
+            }
             _ => (status, json!({"code": code, "msg": msg, "request_id": request_id})),
         };
         let mut response = poem::web::Json(body).with_status(status).into_response();

@@ -1,6 +1,7 @@
 //! The HTTP surface: `LiveTalking`'s routes, ours under `/v1`, operations, and the page.
 
 mod audio_proxy;
+mod avatar;
 mod client;
 mod error;
 mod gate;
@@ -56,6 +57,8 @@ pub struct App {
     xiaozhi: Option<Arc<xiaozhi::Gateway>>,
     /// Seed 002's, if it is wanted.
     signalling: Option<Arc<Signalling>>,
+    /// Where avatars are made, if they are.
+    studio: Option<Arc<avatar::Studio>>,
 }
 
 impl App {
@@ -70,6 +73,7 @@ impl App {
         let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled);
         let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
+        let studio = config.studio.enabled.then(|| avatar::Studio::start(&config, &catalogue)).flatten().map(Arc::new);
         let recordings = Recordings::open(config.record.clone(), shared.tracker.clone());
         Arc::new(Self {
             config,
@@ -84,6 +88,7 @@ impl App {
             streams: Arc::new(Semaphore::new(sse::STREAMS)),
             xiaozhi,
             signalling,
+            studio,
         })
     }
 
@@ -156,6 +161,16 @@ fn gateways(routes: Route, app: &App) -> Route {
     let routes = signalling(routes, app);
     let routes = match &app.audio_proxy {
         Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy.data(Arc::clone(proxy)))),
+        None => routes,
+    };
+    let routes = match &app.studio {
+        Some(studio) => routes
+            .at(avatar::PATH, post(avatar::create_task.data(Arc::clone(studio))))
+            .at(
+                "/api/avatar/task/:id",
+                get(avatar::read_task.data(Arc::clone(studio))).delete(avatar::delete_task.data(Arc::clone(studio))),
+            )
+            .at("/api/avatar/tasks", get(avatar::list_tasks.data(Arc::clone(studio)))),
         None => routes,
     };
     match &app.xiaozhi {

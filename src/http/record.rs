@@ -81,7 +81,9 @@ pub(super) async fn download(
     file: StaticFileRequest,
     app: Data<&Arc<App>>,
 ) -> poem::Result<Response> {
-    let id = livetalking::parse_id(&Value::from(id)).ok_or_else(Failure::no_recording)?;
+    // The session of a number is the one that has it now; any other may be over.
+    let number = id.parse::<u32>().ok().and_then(|_| app.shared.find(&id)).map(|session| session.id());
+    let id = number.or_else(|| id.parse().ok()).ok_or_else(Failure::no_recording)?;
     let path = match app.recordings.find(id) {
         Found::At(path) => path,
         Found::Running => {

@@ -11,11 +11,10 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Binary, Json, Response};
 use poem_openapi::{Object, OpenApi};
 use sha1::Sha1;
-use uuid::Uuid;
 
 use super::ops::require_admin;
 use super::{App, Failure};
-use crate::render::Gesture;
+use crate::render::{Card, Character, Gesture};
 use crate::session::{Session, State};
 use crate::tts::Timbre;
 
@@ -105,29 +104,29 @@ impl Api {
     #[oai(path = "/avatars", method = "get")]
     async fn avatars(&self) -> Json<Vec<AvatarEntry>> {
         let catalogue = &self.app.catalogue;
-        let entry = |pack: &Arc<crate::render::Avatar>| AvatarEntry {
-            id: pack.id().to_owned(),
-            name: pack.names().clone(),
-            width: pack.width(),
-            height: pack.height(),
-            default: pack.id() == catalogue.default_id(),
-            licence: pack.licence().to_owned(),
-            thumbnail: format!("/v1/avatars/{}/thumbnail", pack.id()),
-            poster: format!("/v1/avatars/{}/poster", pack.id()),
+        let entry = |card: Card<'_>| AvatarEntry {
+            id: card.id.to_owned(),
+            name: card.names.clone(),
+            width: card.size.0,
+            height: card.size.1,
+            default: card.id == catalogue.default_id(),
+            licence: card.licence.to_owned(),
+            thumbnail: format!("/v1/avatars/{}/thumbnail", card.id),
+            poster: format!("/v1/avatars/{}/poster", card.id),
         };
-        Json(catalogue.usable().filter_map(|c| c.pack()).map(entry).collect())
+        Json(catalogue.usable().iter().filter_map(Character::card).map(entry).collect())
     }
 
-    /// A small picture of an avatar (WebP).
+    /// A small picture of an avatar (WebP or JPEG).
     #[oai(path = "/avatars/:id/thumbnail", method = "get")]
     async fn thumbnail(&self, id: Path<String>) -> poem::Result<Response<Binary<Vec<u8>>>> {
-        self.picture(&id, |pack| pack.thumbnail())
+        self.picture(&id, |card: Card<'_>| card.thumbnail)
     }
 
-    /// The rest picture of an avatar (WebP).
+    /// The rest picture of an avatar (WebP or JPEG).
     #[oai(path = "/avatars/:id/poster", method = "get")]
     async fn poster(&self, id: Path<String>) -> poem::Result<Response<Binary<Vec<u8>>>> {
-        self.picture(&id, |pack| pack.poster())
+        self.picture(&id, |card: Card<'_>| card.poster)
     }
 
     /// The voices to choose from; none where the configuration names a service on the network.
@@ -195,15 +194,15 @@ impl Api {
 
 impl Api {
     fn session(&self, id: &str) -> Result<Arc<Session>, Failure> {
-        id.parse::<Uuid>().ok().and_then(|id| self.app.shared.registry.get(id)).ok_or_else(Failure::no_session)
+        self.app.shared.find(id).ok_or_else(Failure::no_session)
     }
 
-    fn picture(&self, id: &str, of: impl Fn(&crate::render::Avatar) -> &[u8]) -> poem::Result<Response<Binary<Vec<u8>>>> {
+    fn picture(&self, id: &str, of: for<'a> fn(Card<'a>) -> &'a [u8]) -> poem::Result<Response<Binary<Vec<u8>>>> {
         let character = self.app.catalogue.get(id).map_err(Failure::from)?;
-        let pack = character.pack().ok_or_else(|| Failure::from(crate::render::CatalogueError::Unknown))?;
-        Ok(Response::new(Binary(of(pack).to_vec()))
-            .header("content-type", "image/webp")
-            .header("cache-control", "max-age=300"))
+        let card = character.card().ok_or_else(|| Failure::from(crate::render::CatalogueError::Unknown))?;
+        let picture = of(card).to_vec();
+        let kind = if picture.starts_with(&[0xFF, 0xD8]) { "image/jpeg" } else { "image/webp" };
+        Ok(Response::new(Binary(picture)).header("content-type", kind).header("cache-control", "max-age=300"))
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) async fn leave(Path((session, viewer)): Path<(String, String)>, app: 
 }
 
 fn find(app: &App, id: &str) -> Result<Arc<Session>, Failure> {
-    parse(id).and_then(|id| app.shared.registry.get(id)).ok_or_else(Failure::no_session)
+    app.shared.find(id).ok_or_else(Failure::no_session)
 }
 
 fn parse(id: &str) -> Option<Uuid> {

@@ -87,7 +87,7 @@ fn line(preference: usize, address: SocketAddr) -> String {
 }
 
 /// The same of a server-reflexive one. Whom it belongs to is nobody's business.
-fn seen_line(preference: usize, address: SocketAddr) -> String {
+pub(super) fn seen_line(preference: usize, address: SocketAddr) -> String {
     let priority = (100_u32 << 24) | ((65_535 - preference as u32) << 8) | 255;
     let (ip, port) = (address.ip(), address.port());
     format!("a=candidate:{} 1 udp {priority} {ip} {port} typ srflx raddr 0.0.0.0 rport 0\r\n", preference + 1)

@@ -1,6 +1,7 @@
 //! The only module that names the WebRTC crate: one UDP socket for all sessions, TCP for those who have nothing else, and a
 //! `Peer` for each viewer.
 
+mod broadcast;
 mod call;
 mod candidates;
 mod estimate;
@@ -21,6 +22,7 @@ mod streams;
 mod stun;
 mod tcp;
 
+pub use broadcast::Broadcast;
 pub use call::{Call, Sound};
 pub use fragment::Fragment;
 pub use microphone::MICROPHONE_QUEUE;

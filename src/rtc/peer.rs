@@ -240,7 +240,7 @@ impl Peer {
 
         let (queue, frames) = mpsc::channel(SEND_QUEUE);
         let codec = offer.video_codec();
-        let sink = Arc::new(Viewer { codec, queue, wants_keyframe, estimate, awaits_keyframe: AtomicBool::new(true) });
+        let sink = Arc::new(Viewer::new(codec, queue, wants_keyframe, estimate));
         let stop = CancellationToken::new();
         let life = Life {
             connection: Arc::clone(&connection),
@@ -381,7 +381,7 @@ async fn negotiate(
 
 /// Opus and the one video codec that this viewer gets, under the offer's own numbers: the answer then holds nothing
 /// that we would not send.
-fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error> {
+pub(super) fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error> {
     let audio = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: offer.opus };
     engine.register_codec(audio, RtpCodecKind::Audio)?;
     if let Some(line) = &offer.video {
@@ -478,13 +478,24 @@ async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events:
 }
 
 /// The sink of one viewer: a queue that never blocks the encoder.
-struct Viewer {
+pub(super) struct Viewer {
     codec: Option<VideoCodec>,
     queue: mpsc::Sender<Encoded>,
     wants_keyframe: Arc<AtomicBool>,
     /// Pictures are useless to it until the next keyframe.
     awaits_keyframe: AtomicBool,
     estimate: Estimate,
+}
+
+impl Viewer {
+    pub(super) fn new(
+        codec: Option<VideoCodec>,
+        queue: mpsc::Sender<Encoded>,
+        wants_keyframe: Arc<AtomicBool>,
+        estimate: Estimate,
+    ) -> Self {
+        Self { codec, queue, wants_keyframe, awaits_keyframe: AtomicBool::new(true), estimate }
+    }
 }
 
 impl MediaSink for Viewer {

@@ -45,7 +45,7 @@ pub async fn keep_reflexive(mux: Arc<UdpMux>, servers: StunServers) {
     }
 }
 
-async fn find(mux: &UdpMux, servers: &StunServers) -> Option<SocketAddr> {
+pub(super) async fn find(mux: &UdpMux, servers: &StunServers) -> Option<SocketAddr> {
     for url in &servers.urls {
         let Some(server) = resolve(url, mux.local_addr().is_ipv4()).await else { continue };
         for _ in 0..=servers.retries {

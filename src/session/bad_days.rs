@@ -52,6 +52,12 @@ impl SpeechToText for Script {
     }
 }
 
+/// Our own avatars alone.
+fn wardrobe(root: &Path) -> crate::render::Wardrobe {
+    let wardrobe = crate::config::Config::default().wardrobe(true);
+    crate::render::Wardrobe { dirs: vec![root.join("assets/avatars")], default: "mira".into(), ..wardrobe }
+}
+
 /// A server that answers with what comes as it comes, and hums.
 pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -64,11 +70,12 @@ pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
         minds: Minds { chat: llm::build(&config).unwrap(), voice: Arc::new(Hum), tools },
         ears: None,
         history: History { system_prompt: String::new(), tokens: 1_000 },
-        catalogue: Arc::new(Catalogue::load(&root.join("assets/avatars"), "mira").unwrap()),
+        catalogue: Arc::new(Catalogue::load(&wardrobe(root)).unwrap()),
         rtc: Settings { mux, advertise: vec![], tcp: true, bitrate },
         bitrate,
         speech_models: minicpm::Pool::new(speech_models).unwrap(),
         stop: CancellationToken::new(),
+        numbered: OnceLock::new(),
         tracker: TaskTracker::new(),
     })
 }

@@ -23,7 +23,7 @@ mod viewer;
 mod voice;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -66,6 +66,8 @@ const PLAYED_QUEUE: usize = 64;
 const LINGER: Duration = Duration::from_secs(5);
 /// What a good-bye needs to reach the viewers before their connections are closed: a packet's way, and tasks that are behind.
 const BYE: Duration = Duration::from_millis(150);
+/// Longest id that is looked at, in bytes.
+const MAX_ID: usize = 64;
 /// Lines of the conversation that are kept for those who join.
 const KEPT_LINES: usize = 100;
 
@@ -96,6 +98,12 @@ pub enum Busy {
     Ending,
 }
 
+/// Sessions that are known by a number: those that are pushed to another server.
+pub trait Numbered: Send + Sync {
+    /// The session of that number, which may begin by being asked for.
+    fn session(&self, number: u32) -> Option<Arc<Session>>;
+}
+
 /// What all sessions of a server share.
 pub struct Shared {
     /// Who is here.
@@ -114,10 +122,22 @@ pub struct Shared {
     pub bitrate: Bitrate,
     /// Models that hear and speak by themselves, on machines of their own.
     pub speech_models: Arc<minicpm::Pool>,
+    /// Who has sessions with numbers, if anybody has.
+    pub numbered: OnceLock<Arc<dyn Numbered>>,
     /// The tasks of all sessions: empty when all are over.
     pub tracker: TaskTracker,
     /// Cancelled when the server ends what goes on: sessions are told by their own, this is for all that is none.
     pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// The session of that id, or of that number. Untrusted.
+    pub fn find(&self, id: &str) -> Option<Arc<Session>> {
+        if let Ok(number) = id.parse() {
+            return self.numbered.get()?.session(number);
+        }
+        Some(id).filter(|id| id.len() <= MAX_ID)?.parse().ok().and_then(|id| self.registry.get(id))
+    }
 }
 
 /// One conversation.
@@ -306,6 +326,11 @@ impl Session {
     /// Tells everybody.
     pub fn tell(&self, event: Event) {
         self.notify(event, None);
+    }
+
+    /// Whether it is ending.
+    pub fn is_over(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// Waits for its end.

@@ -126,7 +126,7 @@ fn ticks(pts: MediaTime, clock_hz: u32) -> i64 {
 }
 
 /// The SPS and PPS that lead a keyframe, with their start codes (RFC 6184 §1.3: types 7 and 8).
-fn parameter_sets(annex_b: &[u8]) -> Vec<u8> {
+pub(super) fn parameter_sets(annex_b: &[u8]) -> Vec<u8> {
     let mut sets = Vec::new();
     let starts: Vec<usize> = (0..annex_b.len().saturating_sub(3)).filter(|&i| annex_b[i..i + 3] == [0, 0, 1]).collect();
     for (n, &start) in starts.iter().enumerate() {
@@ -142,7 +142,7 @@ fn parameter_sets(annex_b: &[u8]) -> Vec<u8> {
 }
 
 #[expect(unsafe_code, reason = "ffmpeg-next has no setters for codec parameters")]
-fn set_video(parameters: &mut codec::Parameters, sets: &[u8], width: u32, height: u32) {
+pub(super) fn set_video(parameters: &mut codec::Parameters, sets: &[u8], width: u32, height: u32) {
     // SAFETY: `parameters` owns the struct and is borrowed mutably; only plain fields are written.
     let p = unsafe { &mut *parameters.as_mut_ptr() };
     p.codec_type = AVMediaType::AVMEDIA_TYPE_VIDEO;
