@@ -4,6 +4,7 @@
 //! A mistake is an error that names the line, the column and the keys that are allowed; nothing has been bound or loaded
 //! by then. `visavis.example.yaml` is the manual, held to the truth by a test.
 
+mod actions;
 mod audio_proxy;
 mod janus;
 mod xiaozhi;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::render::Spool;
 use crate::{asr, llm, tts};
 
+pub use actions::Actions;
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
 pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
@@ -51,6 +53,9 @@ pub struct Config {
     /// Who can be seen.
     #[garde(dive)]
     pub avatars: Avatars,
+    /// Films in the place of the face.
+    #[garde(dive)]
+    pub actions: Actions,
     /// Where fetched model files lie.
     #[garde(dive)]
     pub models: Models,

@@ -101,6 +101,7 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/human", Arc::clone(&api))
         .at("/humanaudio", Arc::clone(&api))
         .at("/interrupt_talk", Arc::clone(&api))
+        .at("/set_audiotype", Arc::clone(&api))
         .at("/is_speaking", api)
         .at("/openapi.json", spec)
         .at("/sse", get(sse::sse))

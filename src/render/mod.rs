@@ -3,6 +3,7 @@
 //! In: `(TurnId, Item)` from `session::turn`. Out: `AvSlice`, 40 ms each. There is no clock here: a full slice queue is
 //! what slows the render thread down.
 
+mod action;
 mod avatar;
 mod catalogue;
 mod clip;
@@ -15,6 +16,7 @@ mod listen;
 mod mel;
 mod morph;
 mod pixel;
+mod repertoire;
 mod sway;
 mod thread;
 mod timeline;
@@ -27,11 +29,13 @@ use std::sync::Arc;
 
 use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
+pub use action::Action;
 pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
 pub use catalogue::{Catalogue, Character, Error as CatalogueError};
 pub use clip::{Clip, Error as ClipError, Spool, mirrored};
 pub use face::Face;
 pub use gesture::Gesture;
+pub use repertoire::{Entry, Repertoire, RepertoireError, Repertoires};
 pub use thread::{SLICE_QUEUE, spawn};
 pub use worker::{Change, CurrentTurn, Watched, Worker};
 
