@@ -19,6 +19,7 @@ pub mod track;
 pub mod session;
 
 pub mod audio_proxy;
+pub mod funasr;
 pub mod janus;
 pub mod xiaozhi;
 

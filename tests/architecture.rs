@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "track"],
     &["rtc"],
     &["session"],
-    &["xiaozhi", "audio_proxy", "janus"],
+    &["xiaozhi", "audio_proxy", "funasr", "janus"],
     &["http", "offline"],
     &["server"],
     &["bench"],

@@ -75,7 +75,10 @@ impl Failure {
     pub(super) fn into_response_for(self, path: &str, request_id: &str) -> Response {
         let Self { status, code, msg, retry_after } = self;
         let (status, body) = match path {
-            "/offer" => (status, json!({"code": -1, "error": code, "msg": msg, "request_id": request_id})),
+            // LiveTalking's shape with an honest status.
+            _ if path == "/offer" || path.starts_with("/api/") => {
+                (status, json!({"code": -1, "error": code, "msg": msg, "request_id": request_id}))
+            }
             // A flood keeps its status: clients that flood read no body.
             _ if LIVETALKING.contains(&path) => {
                 let status = if status == StatusCode::TOO_MANY_REQUESTS { status } else { StatusCode::OK };

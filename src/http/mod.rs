@@ -1,5 +1,7 @@
 //! The HTTP surface: `LiveTalking`'s routes, ours under `/v1`, operations, and the page.
 
+mod admin;
+mod asr;
 mod audio_proxy;
 mod client;
 mod error;
@@ -24,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use crate::audio_proxy::Proxy;
 use crate::config::Config;
+use crate::funasr::FunAsrSocket;
 use crate::render::Catalogue;
 use crate::session::Shared;
 use crate::xiaozhi::{self, Signalling};
@@ -42,6 +45,7 @@ pub struct App {
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
     audio_proxy: Option<Arc<Proxy>>,
+    funasr: Arc<FunAsrSocket>,
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
@@ -65,8 +69,10 @@ impl App {
         let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled);
         let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
+        let funasr = Arc::new(FunAsrSocket::new(Arc::clone(&shared)));
         Arc::new(Self {
             config,
+            funasr,
             shared,
             catalogue,
             metrics,
@@ -105,6 +111,9 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/is_speaking", api)
         .at("/openapi.json", spec)
         .at("/sse", get(sse::sse))
+        .at("/api/asr", get(asr::asr))
+        .at("/api/admin/config", get(admin::settings))
+        .at("/api/admin/sessions", get(admin::sessions))
         .at("/whep", post(whep::watch))
         .at("/whep/:session/:viewer", patch(whep::trickle).delete(whep::leave))
         .at("/healthz", get(ops::healthz))

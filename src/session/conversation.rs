@@ -213,7 +213,10 @@ impl Conversation {
             }
             Command::Hear(hearing) => self.hear(hearing),
             Command::Act { action, done } => {
-                let _ = done.send(self.session.player.act(action, TurnId(self.next.0 - 1)));
+                // A number of its own: what was interrupted before does not end it, and what will be does.
+                let turn = self.next;
+                self.next = TurnId(turn.0 + 1);
+                let _ = done.send(self.session.player.act(action, turn));
             }
             Command::Say(saying) => {
                 if saying.interrupt {
