@@ -1,8 +1,11 @@
 //! The command line. `serve` is what runs when nothing is said.
 
+mod avatar;
+mod doctor;
 mod janus;
+mod livetalking;
+mod phone;
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +16,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use futures_util::StreamExt;
 use garde::Validate;
 
-use crate::config::{Config, LLM_CONFIG};
+use crate::config::{self, Config, LLM_CONFIG, TlsMode};
 use crate::media::{AUDIO_RATE_HZ, write_wav};
 use crate::models;
 use crate::offline::{self, Film};
@@ -54,7 +57,7 @@ enum Command {
     Say(Say),
     /// Avatars
     #[command(subcommand)]
-    Avatar(Avatar),
+    Avatar(avatar::Avatar),
     /// Model files
     #[command(subcommand)]
     Models(Models),
@@ -63,6 +66,8 @@ enum Command {
     Config(ConfigCommand),
     /// Measure a running server: pacing, latency, capacity
     Bench(bench::Options),
+    /// Say what works on this machine, what does not, and what to do
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -78,6 +83,8 @@ struct Serve {
     /// Conversations at once [default: 8]
     #[arg(long, value_name = "N")]
     max_sessions: Option<usize>,
+    #[command(flatten)]
+    livetalking: livetalking::Flags,
 }
 
 impl Serve {
@@ -114,18 +121,21 @@ struct Say {
 }
 
 #[derive(Subcommand)]
-enum Avatar {
-    /// List the avatars that can be shown
-    List,
-}
-
-#[derive(Subcommand)]
 enum Models {
     /// Fetch the model files that are missing
     Fetch {
         /// Only these models of models.lock, e.g. "hibari" for English alone; all of them if none is named
         #[arg(value_name = "MODEL")]
         models: Vec<String>,
+    },
+    /// Make an ONNX file from a Wav2Lip checkpoint, for avatars that were filmed
+    Convert {
+        /// wav2lip.pth, or whatever it is called
+        #[arg(value_name = "FILE.pth")]
+        from: PathBuf,
+        /// The file to write [default: avatars.network, that is wav2lip.onnx in models.dir]
+        #[arg(short, long, value_name = "FILE.onnx")]
+        output: Option<PathBuf>,
     },
     /// Check that the model files are there and whole
     Check {
@@ -152,8 +162,15 @@ pub fn run() -> u8 {
             return if error.use_stderr() { EXIT_USAGE } else { 0 };
         }
     };
-    let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let mut config = match Config::load(cli.config.as_deref(), cli.llm_config.as_deref(), &environment) {
+    let theirs = match &cli.command {
+        Some(Command::Serve(flags)) => flags.livetalking.given(),
+        _ => serde_json::Map::new(),
+    };
+    // LiveTalking's way to ask for no file.
+    let file = cli.config.filter(|file| !file.as_os_str().is_empty());
+    let loaded = config::environment()
+        .and_then(|environment| Config::load_with(file.as_deref(), cli.llm_config.as_deref(), &environment, &theirs));
+    let mut config = match loaded {
         Ok(config) => config,
         Err(error) => {
             complain(&format!("configuration: {error}"));
@@ -189,14 +206,21 @@ fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Serve(_) | Command::Janus(_) => runtime()?.block_on(serve(config))?,
         Command::Render(render) => runtime()?.block_on(film(render, &config))?,
         Command::Say(say) => runtime()?.block_on(wav(say, &config))?,
-        Command::Avatar(Avatar::List) => list_avatars(&config)?,
+        Command::Avatar(command) => command.run(&config)?,
         Command::Models(Models::Fetch { models }) => models::fetch(&config.models.dir, &models)?,
+        Command::Models(Models::Convert { from, output }) => {
+            let to = output.unwrap_or_else(|| config.wardrobe(false).network.graph);
+            let made = models::convert(&from, &to)?;
+            let (side, millions) = (made.side, made.parameters as f64 / 1e6);
+            say(&format!("{}: faces of {side}x{side}, {millions:.1} million parameters", to.display()));
+        }
         Command::Models(Models::Check { models }) => {
             models::verify(&config.models.dir, &models)?;
             say("the model files are there and whole");
         }
         Command::Config(ConfigCommand::Show) => say(config.show().trim_end()),
         Command::Config(ConfigCommand::Check) => return Ok(check(&config)),
+        Command::Doctor(doctor) => return runtime()?.block_on(doctor::run(doctor, &config)),
         Command::Bench(options) => runtime()?.block_on(bench::run(options))?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "visavis", &mut std::io::stdout());
@@ -212,10 +236,17 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let advertise = config.webrtc.advertise.clone();
     let sessions = config.server.max_sessions;
+    let has_tls = config.tls.mode != TlsMode::Off;
     let server = Server::load(config).await?;
     let address = server.address()?;
     let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
     say(&format!("visavis {} is ready: http://{host}:{}/", env!("CARGO_PKG_VERSION"), address.port()));
+    if let Some(url) = has_tls.then(|| phone::url(address)).flatten() {
+        say(&format!("for a phone in this network: {url}"));
+        if let (true, Some(picture)) = (std::io::stdout().is_terminal(), phone::picture(&url)) {
+            say(&picture);
+        }
+    }
     tracing::info!(%address, sessions, ?advertise, "ready");
     server.run().await?;
     Ok(())
@@ -224,9 +255,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 async fn film(render: Render, config: &Config) -> anyhow::Result<()> {
     let Render { avatar, text, output, seed } = render;
     let text = crate::session::check_text(&text)?;
-    let (dir, tts, default) = (config.models.dir.clone(), config.tts.clone(), config.avatars.clone());
+    let (dir, tts, wardrobe) = (config.models.dir.clone(), config.tts.clone(), config.wardrobe(false));
     let voice = tokio::task::spawn_blocking(move || server::voice(&tts, &dir));
-    let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&default.dir, &default.default));
+    let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&wardrobe));
     let character = catalogue.await??.get(&avatar).with_context(|| format!("avatar \"{avatar}\""))?;
     let tools = Arc::new(llm::Toolbox::new(&config.llm.tools)?);
     let minds = Minds { chat: llm::build(&config.llm)?, voice: voice.await??, tools };
@@ -261,29 +292,20 @@ async fn wav(say_: Say, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn list_avatars(config: &Config) -> anyhow::Result<()> {
-    let catalogue = Catalogue::load(&config.avatars.dir, &config.avatars.default)?;
-    for pack in catalogue.usable().filter_map(|character| character.pack()) {
-        let names: Vec<&str> = pack.names().values().map(String::as_str).collect();
-        let mark = if pack.id() == catalogue.default_id() { " (default)" } else { "" };
-        let (width, height) = (pack.width(), pack.height());
-        say(&format!("{}{mark}: {}, {width}x{height}, {}", pack.id(), names.join(" / "), pack.licence()));
-    }
-    for (id, fault) in catalogue.broken() {
-        say(&format!("{id}: cannot be shown: {fault}"));
-    }
-    Ok(())
-}
-
-fn check(config: &Config) -> u8 {
-    let faults: Vec<String> = [
+/// What is wrong with the configuration, the avatars and the models.
+fn faults(config: &Config) -> Vec<String> {
+    [
         tts::check(&config.tts).err().map(|error| error.to_string()),
-        Catalogue::load(&config.avatars.dir, &config.avatars.default).err().map(|error| error.to_string()),
+        Catalogue::load(&config.wardrobe(true)).err().map(|error| error.to_string()),
         models::verify(&config.models.dir, &config.tts.models()).err().map(|error| error.to_string()),
     ]
     .into_iter()
     .flatten()
-    .collect();
+    .collect()
+}
+
+fn check(config: &Config) -> u8 {
+    let faults = faults(config);
     if faults.is_empty() {
         say("the configuration, the avatars and the models are in order");
         return 0;
@@ -307,6 +329,20 @@ fn complain(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn livetalkings_command_line_is_taken_as_it_is() {
+        let line = "visavis serve --transport rtcpush --push_url http://host/whip --model wav2lip --avatar_id anna --max_session 3 \
+                    --REF_FILE ref.wav --batch_size 8 -l 10 -r 10 --listenport 8011 -c theirs.yaml";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Some(Command::Serve(serve)) = cli.command else { panic!("no serve") };
+        let given = serve.livetalking.given();
+        let expected = serde_json::json!({
+            "transport": "rtcpush", "push_url": "http://host/whip", "model": "wav2lip", "avatar_id": "anna", "max_session": "3",
+            "REF_FILE": "ref.wav", "batch_size": "8", "l": "10", "r": "10", "listenport": "8011",
+        });
+        assert_eq!(serde_json::Value::Object(given), expected);
+    }
 
     #[test]
     fn the_help_fits_a_screen() {

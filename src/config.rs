@@ -7,6 +7,11 @@
 mod actions;
 mod audio_proxy;
 mod janus;
+mod livetalking;
+mod push;
+mod record;
+mod studio;
+mod tls;
 mod xiaozhi;
 
 use std::collections::BTreeMap;
@@ -19,12 +24,17 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::render::Spool;
+use crate::onnx::Device;
+use crate::render::{NetworkFile, Spool, Wardrobe};
 use crate::{asr, llm, tts};
 
 pub use actions::Actions;
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
+pub use push::{Output, Push};
+pub use record::Record;
+pub use studio::Studio;
+pub use tls::{Tls, TlsMode};
 pub use xiaozhi::{Auth, WebRtc as XiaozhiWebRtc, Xiaozhi};
 
 pub use crate::values::Secret;
@@ -35,6 +45,8 @@ pub const DEFAULT_FILE: &str = "visavis.yaml";
 pub const SEED_FILE: &str = "config.json";
 /// Largest file, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 10;
+/// Variables beside us, for programs that read such files.
+const ENV_FILE: &str = ".env";
 /// Two underscores lead a level down: `VISAVIS_SERVER__MAX_SESSIONS`.
 const ENV_PREFIX: &str = "VISAVIS_";
 /// Names a file like [`SEED_FILE`], as the flag `--llm-config` does.
@@ -47,6 +59,9 @@ pub struct Config {
     /// HTTP and admission.
     #[garde(dive)]
     pub server: Server,
+    /// HTTPS.
+    #[garde(dive)]
+    pub tls: Tls,
     /// Media transport.
     #[garde(dive)]
     pub webrtc: WebRtc,
@@ -56,6 +71,9 @@ pub struct Config {
     /// Films in the place of the face.
     #[garde(dive)]
     pub actions: Actions,
+    /// Avatars that are made while the server runs.
+    #[garde(dive)]
+    pub studio: Studio,
     /// Where fetched model files lie.
     #[garde(dive)]
     pub models: Models,
@@ -68,6 +86,12 @@ pub struct Config {
     /// Who speaks.
     #[garde(skip)]
     pub tts: tts::Config,
+    /// Films of sessions.
+    #[garde(dive)]
+    pub record: Record,
+    /// Sessions that are sent to another server.
+    #[garde(custom(push::complete))]
+    pub push: Push,
     /// xiaozhi's devices.
     #[garde(dive)]
     pub xiaozhi: Xiaozhi,
@@ -129,12 +153,15 @@ impl Default for Server {
 }
 
 /// `webrtc:`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebRtc {
     /// Addresses under which viewers reach this machine and that it cannot know itself.
     #[garde(length(max = 8))]
     pub advertise: Vec<IpAddr>,
+    /// Whether media may come by TCP, too, on the port of HTTP.
+    #[garde(skip)]
+    pub tcp: bool,
     /// STUN servers for the page, `stun:host:port`.
     #[garde(inner(custom(stun_url)))]
     pub stun: Vec<String>,
@@ -144,6 +171,12 @@ pub struct WebRtc {
     /// Bounds of the video encoders.
     #[garde(custom(ordered))]
     pub bitrate: BitrateBounds,
+}
+
+impl Default for WebRtc {
+    fn default() -> Self {
+        Self { advertise: Vec::new(), tcp: true, stun: Vec::new(), turn: Turn::default(), bitrate: BitrateBounds::default() }
+    }
 }
 
 /// `webrtc.turn:`
@@ -186,6 +219,18 @@ pub struct Avatars {
     /// Who is seen when nobody is asked for; empty: the first by name.
     #[garde(length(max = 64))]
     pub default: String,
+    /// More of them, if it is there: what LiveTalking calls `data/avatars`.
+    #[garde(skip)]
+    pub films: PathBuf,
+    /// The network that moves the lips of films; empty: `wav2lip.onnx` in `models.dir`.
+    #[garde(skip)]
+    pub network: PathBuf,
+    /// What runs it.
+    #[garde(skip)]
+    pub device: Device,
+    /// Threads of one run; 0: half the cores, at most four.
+    #[garde(range(max = 64))]
+    pub threads: usize,
     /// Where the decoded pictures of films lie while the server runs.
     #[garde(skip)]
     pub spool: PathBuf,
@@ -199,6 +244,10 @@ impl Default for Avatars {
         Self {
             dir: PathBuf::from("assets/avatars"),
             default: String::new(),
+            films: PathBuf::from("data/avatars"),
+            network: PathBuf::new(),
+            device: Device::Cpu,
+            threads: 0,
             spool: PathBuf::from("data/spool"),
             spool_mb: 4_096,
         }
@@ -219,11 +268,14 @@ pub struct Models {
     /// What `visavis models fetch` fills.
     #[garde(skip)]
     pub dir: PathBuf,
+    /// ONNX Runtime; empty: the one that was fetched.
+    #[garde(skip)]
+    pub onnxruntime: PathBuf,
 }
 
 impl Default for Models {
     fn default() -> Self {
-        Self { dir: PathBuf::from("models") }
+        Self { dir: PathBuf::from("models"), onnxruntime: PathBuf::new() }
     }
 }
 
@@ -327,18 +379,51 @@ pub enum Error {
 }
 
 impl Config {
+    /// What the catalogue of avatars is made from. `live`: pictures have a time at which they are due.
+    pub fn wardrobe(&self, live: bool) -> Wardrobe {
+        let or = |path: &Path, usual: &str| {
+            if path.as_os_str().is_empty() { self.models.dir.join(usual) } else { path.to_owned() }
+        };
+        let network = NetworkFile {
+            library: or(&self.models.onnxruntime, "onnxruntime/libonnxruntime.so"),
+            graph: or(&self.avatars.network, "wav2lip.onnx"),
+            device: self.avatars.device,
+            threads: self.avatars.threads,
+            live,
+        };
+        Wardrobe {
+            dirs: vec![self.avatars.dir.clone(), self.avatars.films.clone()],
+            default: self.avatars.default.clone(),
+            spool: self.avatars.spool(),
+            network,
+        }
+    }
+
     /// Reads `file` (or [`DEFAULT_FILE`] if it exists) over [`SEED_FILE`], then what `environment` overrides, then `llm`, a
     /// file like [`SEED_FILE`] that was named.
     pub fn load(file: Option<&Path>, llm: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
+        Self::load_with(file, llm, environment, &Map::new())
+    }
+
+    /// The same with `LiveTalking`'s flags over all of it. Its `config.yaml` is read where there is no file of ours.
+    pub fn load_with(
+        file: Option<&Path>,
+        llm: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        theirs: &Map<String, Value>,
+    ) -> Result<Self, Error> {
         let (default, beside) = (Path::new(DEFAULT_FILE), Path::new(SEED_FILE));
         let mut tree = seed_tree(beside.exists().then_some(beside), environment)?;
         if let Some(path) = file.or_else(|| default.exists().then_some(default)) {
             merge(&mut tree, Self::read(path, environment)?);
+        } else if let Some(other) = their_file() {
+            merge(&mut tree, Self::read(other, environment)?);
         }
         override_by(&mut tree, environment)?;
         if let Some(path) = llm {
             merge(&mut tree, seed_tree(Some(path), environment)?);
         }
+        merge(&mut tree, livetalking::translate(theirs, environment).map_err(|error| Error::Invalid(format!("--{error}")))?);
         let mut config = from_tree(tree).map_err(Error::Invalid)?;
         config.llm = config.llm.with_keys_of(environment);
         config.janus = config.janus.with_environment(environment);
@@ -348,7 +433,13 @@ impl Config {
     }
 
     fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Value, Error> {
-        Self::parse(path, &expand(&text_of(path)?, environment)?)
+        let text = expand(&text_of(path)?, environment)?;
+        if let Some(Value::Object(options)) = serde_saphyr::from_str(&text).ok().filter(livetalking::is_theirs) {
+            let wrong = |message| Error::Syntax { path: path.to_owned(), message };
+            let tree = livetalking::translate(&options, environment).map_err(wrong)?;
+            return from_tree(tree.clone()).map(|_| tree).map_err(wrong);
+        }
+        Self::parse(path, &text)
     }
 
     /// What `text` sets, and nothing else. Mistakes are found by reading it as a configuration: they then have their place.
@@ -365,6 +456,28 @@ impl Config {
     pub fn show(&self) -> String {
         serde_saphyr::to_string(self).unwrap_or_else(|error| error.to_string())
     }
+}
+
+/// The variables of this process, and those of a `.env` in the working directory that are not set.
+pub fn environment() -> Result<BTreeMap<String, String>, Error> {
+    let mut environment: BTreeMap<String, String> = std::env::vars().collect();
+    let path = Path::new(ENV_FILE);
+    if path.is_file() {
+        // The parser's own words quote the line, and with it a key.
+        let wrong = |_| Error::Syntax { path: path.to_owned(), message: "a line of it is not NAME=VALUE".into() };
+        for pair in dotenvy::from_path_iter(path).map_err(wrong)? {
+            let (name, value) = pair.map_err(wrong)?;
+            environment.entry(name).or_insert(value);
+        }
+    }
+    Ok(environment)
+}
+
+/// `LiveTalking`'s file beside us, if it is that and no other program's.
+fn their_file() -> Option<&'static Path> {
+    let path = Path::new(livetalking::FILE);
+    let text = path.is_file().then(|| text_of(path).ok()).flatten()?;
+    serde_saphyr::from_str(&text).is_ok_and(|file| livetalking::is_theirs(&file)).then_some(path)
 }
 
 /// Sets what `VISAVIS_A__B` names, one variable after another, so that a mistake names its variable.
@@ -574,6 +687,30 @@ mod tests {
         let error = Config::load(None, Some(&seed), &variables).unwrap_err().to_string();
         assert!(error.contains("config.json") && error.contains("oracle") && error.contains("dashscope"), "{error}");
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_livetalkings_is_read_and_its_flags_count_over_it() {
+        let file = std::env::temp_dir().join(format!("visavis-livetalking-{}.yaml", std::process::id()));
+        std::fs::write(
+            &file,
+            "# theirs\nlistenport: 8011\ntransport: rtmp\npush-url: rtmp://host/live/key\nREF_FILE:\ntts: edgetts\n",
+        )
+        .unwrap();
+        let flags = json!({"listenport": "8012"});
+        let config =
+            Config::load_with(Some(&file), None, &env(&[("DASHSCOPE_API_KEY", "sk-1")]), flags.as_object().unwrap());
+        let config = config.unwrap();
+        assert_eq!((config.server.listen.port(), config.push.to), (8012, Output::Rtmp));
+        assert_eq!(config.llm.provider, llm::Provider::DashScope);
+        assert!(!config.show().contains("live/key"), "{}", config.show());
+        std::fs::write(&file, "fps: 30\nlistenport: 8011\n").unwrap();
+        let error = Config::load(Some(&file), None, &env(&[])).unwrap_err().to_string();
+        assert!(error.contains("fps") && error.contains("yaml"), "{error}");
+        std::fs::write(&file, "listenport: 8011\ntransport: rtmp\npush_url: http://host\n").unwrap();
+        let error = Config::load(Some(&file), None, &env(&[])).unwrap_err().to_string();
+        assert!(error.contains("push") && error.contains("rtmp://"), "{error}");
+        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod tts;
 pub mod codec;
 pub mod render;
 pub mod rtc;
+pub mod studio;
 pub mod track;
 
 pub mod session;
@@ -21,17 +22,21 @@ pub mod session;
 pub mod audio_proxy;
 pub mod funasr;
 pub mod janus;
+pub mod push;
+pub mod record;
 pub mod xiaozhi;
 
 pub mod http;
 pub mod offline;
 pub mod server;
 
+mod backoff;
 pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod models;
+pub mod onnx;
 pub mod values;
 
 #[cfg(feature = "testing")]

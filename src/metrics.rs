@@ -14,6 +14,7 @@ const TURN_BUCKETS: &[f64] = &[0.02, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("encode_seconds".into()), PICTURE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("network_run_seconds".into()), PICTURE_BUCKETS)?
         .set_buckets(TURN_BUCKETS)?
         .install_recorder()
 }
@@ -36,6 +37,16 @@ pub fn viewers(change: f64) {
 /// Rooms of other servers that we are connected with.
 pub fn calls(change: f64) {
     gauge!("visavis_calls").increment(change);
+}
+
+/// Broadcasts to other servers that are connected, WHIP and RTMP.
+pub fn broadcasts(change: f64) {
+    gauge!("visavis_broadcasts").increment(change);
+}
+
+/// A broadcast to another server failed or broke; `why` is one word.
+pub fn push_failed(why: &'static str) {
+    counter!("visavis_push_failures_total", "why" => why).increment(1);
 }
 
 /// What our part in the Janus room is doing.
@@ -111,9 +122,29 @@ pub fn offer(result: &'static str, took: Duration) {
     histogram!("visavis_offer_seconds").record(took);
 }
 
-/// A request was refused by one of the limits L1–L18.
+/// A viewer took another path.
+pub fn ice_restart() {
+    counter!("visavis_ice_restarts_total").increment(1);
+}
+
+/// Films that are being made.
+pub fn recordings(change: f64) {
+    gauge!("visavis_recordings").increment(change);
+}
+
+/// Bytes of sound and pictures that went into films.
+pub fn recorded(bytes: usize) {
+    counter!("visavis_recorded_bytes_total").increment(bytes as u64);
+}
+
+/// A request was refused by one of the limits L1–L20.
 pub fn rejected(limit: &'static str) {
     counter!("visavis_rejected_total", "limit" => limit).increment(1);
+}
+
+/// News of an avatar's task was told, or not.
+pub fn hook(result: &'static str) {
+    counter!("visavis_task_notices_total", "result" => result).increment(1);
 }
 
 /// A datagram was dropped before the WebRTC stack saw it.
@@ -129,6 +160,17 @@ pub fn keyframe() {
 /// One picture encoded.
 pub fn encode_seconds(codec: &'static str, took: Duration) {
     histogram!("visavis_encode_seconds", "codec" => codec).record(took);
+}
+
+/// One run of a network that sessions share: how many pictures it made.
+pub fn network_run(network: &'static str, pictures: usize, took: Duration) {
+    histogram!("visavis_network_run_seconds", "network" => network).record(took);
+    counter!("visavis_network_pictures_total", "network" => network).increment(pictures as u64);
+}
+
+/// Pictures that a network did not make, for it would have been too late: the one before is shown.
+pub fn network_late(pictures: u64) {
+    counter!("visavis_network_late_total").increment(pictures);
 }
 
 /// A frame that was due was not sent.

@@ -11,9 +11,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub mod checkpoint;
+mod convert;
 mod fetch;
+mod graph;
+pub mod pickle;
 mod report;
 
+pub use convert::{Converted, Error as ConvertError, convert};
 pub use fetch::Event;
 
 /// The lock this build was made with.
@@ -127,6 +132,9 @@ struct Target {
     to: PathBuf,
     /// Members of the packages, joined in order.
     from: Vec<String>,
+    /// Where in its member it begins, if it is packed with others into one.
+    #[serde(default)]
+    at: u64,
     bytes: u64,
     sha256: String,
 }

@@ -13,7 +13,7 @@ use crate::codec::VideoCodec;
 use crate::media::{AudioFrame, Mark, TurnId};
 use crate::render::{Character, Item};
 use crate::session::{Minds, Speaker, TurnError, Utterance, run_turn};
-use crate::track::{Bitrate, Encoded, Ended, HumanPlayer, MediaSink, Mp4Error, Mp4Writer, Setup, Throttle};
+use crate::track::{Bitrate, Encoded, Ended, HumanPlayer, Layout, MediaSink, Mp4Error, Mp4Writer, Setup, Throttle};
 
 /// Rest before the first and after the last word: 400 ms.
 const REST_FRAMES: usize = 20;
@@ -154,7 +154,9 @@ impl MediaSink for Sink {
 /// A file begins with its first picture.
 fn create(path: &Path, frame: &Encoded) -> Option<Result<Mp4Writer, Mp4Error>> {
     match frame {
-        Encoded::Video { data, size: (width, height), .. } => Some(Mp4Writer::create(path, data, *width, *height)),
+        Encoded::Video { data, size: (width, height), .. } => {
+            Some(Mp4Writer::create(path, Layout::Whole, data, *width, *height))
+        }
         Encoded::Audio { .. } => None,
     }
 }

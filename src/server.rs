@@ -1,28 +1,35 @@
 //! The running server: what is loaded and bound, in which order, and how it stops.
 
+mod door;
+mod tls;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::Endpoint;
-use poem::listener::TcpAcceptor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::config::{BitrateBounds, Config};
+use crate::config::{BitrateBounds, Config, Output};
 use crate::http::{self, App};
 use crate::render::{Catalogue, CatalogueError, Repertoires};
 use crate::rtc::{self, StunServers, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
 use crate::tts::TextToSpeech;
-use crate::{asr, janus, llm, metrics, minicpm, tts};
+use crate::{asr, janus, llm, metrics, minicpm, push, tts};
+
+use door::{Door, Inside};
+
+pub use tls::TlsError;
 
 /// How long sessions may take to end once they are told to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,6 +77,9 @@ pub enum Error {
     /// No client for the servers of speech models.
     #[error("audio_proxy.minicpm: {0}")]
     SpeechModels(#[source] reqwest::Error),
+    /// No HTTPS.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
     /// No figures.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -84,6 +94,7 @@ pub struct Server {
     tcp: std::net::TcpListener,
     /// The port that seed 002's signalling has for itself, if any.
     signalling: Option<std::net::TcpListener>,
+    tls: Option<watch::Receiver<TlsAcceptor>>,
     shared: Arc<Shared>,
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
@@ -101,8 +112,9 @@ impl Server {
         let mux = UdpMux::bind(address).map_err(|source| bind_error(address, "udp", source))?;
         let signalling = signalling(&config)?;
         ask_stun_servers(&config, &mux);
-        let avatars = config.avatars.clone();
-        let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&avatars.dir, &avatars.default));
+        let tls = tls::keep(&config.tls).await?;
+        let wardrobe = config.wardrobe(true);
+        let catalogue = tokio::task::spawn_blocking(move || Catalogue::load(&wardrobe));
         let (tts, dir) = (config.tts.clone(), config.models.dir.clone());
         let voice = tokio::task::spawn_blocking(move || voice(&tts, &dir));
         let catalogue = catalogue.await.map_err(io::Error::other)??;
@@ -116,14 +128,15 @@ impl Server {
             ears,
             history: llm::History { system_prompt: config.llm.system_prompt.clone(), tokens: config.llm.history_tokens },
             catalogue: Arc::clone(&catalogue),
-            repertoires: repertoires(&config)?,
-            rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), bitrate },
+            repertoires: repertoires(&config, &catalogue)?,
+            rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), tcp: config.webrtc.tcp, bitrate },
             bitrate,
             speech_models: minicpm::Pool::new(&config.audio_proxy.minicpm).map_err(Error::SpeechModels)?,
+            numbered: OnceLock::new(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        Ok(Self { config, tcp, signalling, shared, catalogue, metrics })
+        Ok(Self { config, tcp, signalling, tls, shared, catalogue, metrics })
     }
 
     /// Where it listens: the port is known even if 0 was asked for.
@@ -136,9 +149,13 @@ impl Server {
     pub async fn run(self) -> Result<(), Error> {
         let app = App::new(self.config.clone(), Arc::clone(&self.shared), self.catalogue, self.metrics);
         let stop_http = CancellationToken::new();
-        let serving = tokio::spawn(serve(self.tcp, http::routes(&app), stop_http.clone()));
+        let door = |tcp| {
+            let media = self.config.webrtc.tcp.then(|| Arc::clone(&self.shared.rtc.mux));
+            Door::open(tcp, Inside { media, tls: self.tls.clone(), trusted: self.config.server.trusted_proxies.clone() })
+        };
+        let serving = tokio::spawn(serve(door(self.tcp)?, http::routes(&app), stop_http.clone()));
         if let Some(tcp) = self.signalling {
-            tokio::spawn(serve(tcp, http::signalling_routes(&app), stop_http.clone()));
+            tokio::spawn(serve(door(tcp)?, http::signalling_routes(&app), stop_http.clone()));
         }
         let rooms = Rooms::enter(&self.config, &self.shared);
         let mut signals = Signals::new()?;
@@ -155,10 +172,8 @@ impl Server {
 }
 
 /// Serves `routes` until `stop` fires, and for one second more.
-async fn serve(tcp: std::net::TcpListener, routes: impl Endpoint + 'static, stop: CancellationToken) -> io::Result<()> {
-    tcp.set_nonblocking(true)?;
-    let acceptor = TcpAcceptor::from_std(tcp)?;
-    let server = poem::Server::new_with_acceptor(acceptor);
+async fn serve(door: Door, routes: impl Endpoint + 'static, stop: CancellationToken) -> io::Result<()> {
+    let server = poem::Server::new_with_acceptor(door);
     server.run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(Duration::from_secs(1))).await
 }
 
@@ -201,7 +216,7 @@ impl Signals {
     }
 }
 
-/// Rooms of other servers in which the avatar takes part.
+/// Rooms of other servers in which the avatar takes part, and servers that it is sent to.
 struct Rooms {
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -215,6 +230,9 @@ impl Rooms {
         }
         if config.relay.enabled {
             rooms.tasks.spawn(janus::run_relay(Arc::clone(shared), config.relay.clone(), rooms.stop.clone()));
+        }
+        if config.push.to != Output::Off {
+            push::start(shared, config.push.clone(), rooms.stop.clone(), &rooms.tasks);
         }
         rooms
     }
@@ -266,12 +284,17 @@ fn ears(config: &Config) -> Option<Ears> {
 }
 
 /// The films that the configuration names.
-fn repertoires(config: &Config) -> Result<Repertoires, Error> {
+fn repertoires(config: &Config, catalogue: &Catalogue) -> Result<Repertoires, Error> {
     let path = &config.actions.list;
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Actions { path: path.clone(), source };
     let list = if path.as_os_str().is_empty() { Ok(String::new()) } else { std::fs::read_to_string(path) };
     let list = list.map_err(|error| failed(error.into()))?;
-    Repertoires::new(list, config.actions.dir.clone(), config.avatars.spool()).map_err(|error| failed(error.into()))
+    Repertoires::new(list, config.actions.dir.clone(), Arc::clone(catalogue.spool())).map_err(|error| failed(error.into()))
+}
+
+/// Whether the certificate that the configuration asks for can be used; makes one of our own if it asks for that.
+pub fn check_tls(config: &crate::config::Tls) -> Result<(), TlsError> {
+    tls::acceptor(config).map(drop)
 }
 
 /// The voice that the configuration names.

@@ -88,6 +88,7 @@ async fn no_damaged_offer_panics_or_hangs_the_way_to_its_answer() {
     let settings = Settings {
         mux: UdpMux::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
         advertise: vec![],
+        tcp: true,
         bitrate: Bitrate { min: 200_000, start: 800_000, max: 2_000_000 },
     };
     let (mut tried, mut usable, mut answered) = (0, 0, 0);

@@ -2,6 +2,7 @@
 //!
 //! In: `AudioFrame`, `VideoFrame`. Out: the bytes of one Opus packet or one coded picture. Runs on the encode thread.
 
+mod aac;
 mod ffmpeg;
 mod h264;
 mod opus;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 use crate::media::VideoFrame;
 
+pub use aac::{AacEncoder, AacPacket};
 pub use opus::{OpusDecoder, OpusEncoder};
 
 /// The video codecs that every browser must decode (RFC 7742 §5).
@@ -79,6 +81,9 @@ pub enum Error {
     /// libopus refused.
     #[error("opus: {0}")]
     Opus(#[from] ::opus::Error),
+    /// The sound could not be brought to the encoder's rate.
+    #[error(transparent)]
+    Resample(#[from] crate::media::ResampleError),
     /// The encoder swallowed a picture: it was not set up for zero delay.
     #[error("{0} returned no picture")]
     NoPicture(&'static str),

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use poem::web::{Data, Json};
 use poem::{Request, handler};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ops::require_admin;
 use super::{App, Failure};
-use crate::config::Config;
+use crate::config::{Config, Output};
+use crate::record::Found;
 use crate::session::State;
 
 /// What its settings would be called if this were it. Secrets are not among them.
 #[handler]
-pub(super) fn settings(request: &Request, Data(app): Data<&Arc<App>>) -> Result<Json<Value>, Failure> {
+pub(super) fn settings(request: &Request, Data(app): Data<&Arc<App>>) -> Result<Json<Done>, Failure> {
     require_admin(request, app)?;
     let config = &app.config;
     let voice = Voice::of(config);
@@ -26,18 +28,18 @@ pub(super) fn settings(request: &Request, Data(app): Data<&Arc<App>>) -> Result<
         "REF_FILE": voice.name,
         "REF_TEXT": voice.text,
         "TTS_SERVER": voice.server,
-        "transport": TRANSPORT,
+        "transport": transport(&app.config),
         "stun": config.webrtc.stun.first().map_or("", String::as_str),
         "max_session": config.server.max_sessions,
         "listenport": config.server.listen.port(),
         "customvideo_config": config.actions.list,
     });
-    Ok(done(&json!({"config": entries})))
+    Ok(done(json!({"config": entries})))
 }
 
 /// The live sessions, oldest first.
 #[handler]
-pub(super) fn sessions(request: &Request, Data(app): Data<&Arc<App>>) -> Result<Json<Value>, Failure> {
+pub(super) fn sessions(request: &Request, Data(app): Data<&Arc<App>>) -> Result<Json<Done>, Failure> {
     require_admin(request, app)?;
     let voice = Voice::of(&app.config);
     let entries: Vec<Value> = (app.shared.registry.all().iter())
@@ -46,24 +48,41 @@ pub(super) fn sessions(request: &Request, Data(app): Data<&Arc<App>>) -> Result<
             json!({
                 "sessionid": session.id(),
                 "speaking": session.state() == State::Speaking,
+                "recording": matches!(app.recordings.find(session.id()), Found::Running),
                 "model": MODEL,
                 "avatar_id": session.avatar(),
                 "REF_FILE": session.voice().unwrap_or_else(|| voice.name.clone()),
-                "transport": TRANSPORT,
+                "transport": transport(&app.config),
                 "batch_size": 1,
                 "customopt": actions,
             })
         })
         .collect();
-    Ok(done(&json!({"sessions": entries})))
+    Ok(done(json!({"sessions": entries})))
 }
 
 /// Which of its engines this is: none of them.
 const MODEL: &str = "visavis";
-const TRANSPORT: &str = "webrtc";
 
-fn done(data: &Value) -> Json<Value> {
-    Json(json!({"code": 0, "msg": "ok", "data": data}))
+fn transport(config: &Config) -> &'static str {
+    match config.push.to {
+        Output::Off => "webrtc",
+        Output::Whip => "rtcpush",
+        Output::Rtmp => "rtmp",
+        Output::Virtualcam => "virtualcam",
+    }
+}
+
+/// LiveTalking's envelope.
+#[derive(Serialize)]
+pub(super) struct Done {
+    code: i32,
+    msg: &'static str,
+    data: Value,
+}
+
+fn done(data: Value) -> Json<Done> {
+    Json(Done { code: 0, msg: "ok", data })
 }
 
 /// The first voice of the configuration, as its section describes it.

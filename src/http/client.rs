@@ -1,6 +1,6 @@
 //! Who asks, and under which name they know us. Headers of proxies are believed only from trusted ones.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use poem::Request;
@@ -21,18 +21,19 @@ pub(super) fn is_local(request: &Request, trusted: &[IpAddr]) -> bool {
     !is_forwarded && peer(request).is_some_and(|peer| is_local_to(peer, request.headers(), trusted))
 }
 
-/// The address that the request went to, as far as its `Host` tells.
-pub(super) async fn asked(request: &Request, trusted: &[IpAddr]) -> Option<IpAddr> {
-    let host = host(peer(request)?, request.headers(), trusted)?;
+/// The address that the request went to, as far as its `Host` tells; `own` is our port, if it names none.
+pub(super) async fn asked(request: &Request, trusted: &[IpAddr], own: u16) -> Option<SocketAddr> {
+    let (host, port) = host(peer(request)?, request.headers(), trusted)?;
+    let port = port.unwrap_or(own);
     if host == "localhost" {
-        return Some(Ipv4Addr::LOCALHOST.into());
+        return Some((Ipv4Addr::LOCALHOST, port).into());
     }
-    if let Ok(ip) = host.parse() {
-        return Some(ip);
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Some((ip, port).into());
     }
-    let lookup = tokio::net::lookup_host((host, 0));
-    let found = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await.ok()?.ok()?;
-    found.map(|address| address.ip()).find(IpAddr::is_ipv4)
+    let lookup = tokio::net::lookup_host((host, port));
+    let mut found = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await.ok()?.ok()?;
+    found.find(SocketAddr::is_ipv4)
 }
 
 fn peer(request: &Request) -> Option<IpAddr> {
@@ -54,18 +55,21 @@ fn address_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> Option<I
 }
 
 fn is_local_to(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> bool {
-    let local_name = host(peer, headers, trusted).is_none_or(|host| host == "localhost" || host.parse::<IpAddr>().is_ok());
+    let local_name =
+        host(peer, headers, trusted).is_none_or(|(host, _)| host == "localhost" || host.parse::<IpAddr>().is_ok());
     local_name && address_of(peer, headers, trusted).is_some_and(|ip| ip.is_loopback())
 }
 
-/// The host of `X-Forwarded-Host` or `Host`, without its port and brackets.
-fn host<'a>(peer: IpAddr, headers: &'a HeaderMap, trusted: &[IpAddr]) -> Option<&'a str> {
+/// The host of `X-Forwarded-Host` or `Host`, without its brackets, and the port.
+fn host<'a>(peer: IpAddr, headers: &'a HeaderMap, trusted: &[IpAddr]) -> Option<(&'a str, Option<u16>)> {
     let forwarded = headers.get("x-forwarded-host").filter(|_| trusted.contains(&peer));
     let value = forwarded.or_else(|| headers.get(header::HOST))?.to_str().ok()?;
-    if let Some(v6) = value.strip_prefix('[') {
-        return v6.split(']').next();
-    }
-    value.split(':').next().filter(|host| !host.is_empty())
+    let (host, rest) = match value.strip_prefix('[') {
+        Some(v6) => v6.split_once(']')?,
+        None => value.split_at(value.find(':').unwrap_or(value.len())),
+    };
+    let port = rest.strip_prefix(':').and_then(|port| port.parse().ok());
+    (!host.is_empty()).then_some((host, port))
 }
 
 #[cfg(test)]
@@ -101,8 +105,9 @@ mod tests {
 
     #[test]
     fn the_host_header_loses_its_port_and_brackets() {
-        assert_eq!(host(STRANGER, &headers(&[("host", "192.0.2.7:8010")]), &[]), Some("192.0.2.7"));
-        assert_eq!(host(STRANGER, &headers(&[("host", "[::1]:8010")]), &[]), Some("::1"));
+        assert_eq!(host(STRANGER, &headers(&[("host", "192.0.2.7:8010")]), &[]), Some(("192.0.2.7", Some(8010))));
+        assert_eq!(host(STRANGER, &headers(&[("host", "[::1]:8010")]), &[]), Some(("::1", Some(8010))));
+        assert_eq!(host(STRANGER, &headers(&[("host", "talk.example")]), &[]), Some(("talk.example", None)));
         assert_eq!(host(STRANGER, &headers(&[]), &[]), None);
     }
 }

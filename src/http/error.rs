@@ -22,7 +22,7 @@ pub(super) struct Failure {
 }
 
 /// Routes of `LiveTalking`, whose clients read `{"code":-1,"msg"}` and not the status.
-const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking", "/set_audiotype"];
+const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking", "/record", "/set_audiotype"];
 
 /// A proxy that does not pass on the wish for a WebSocket is the usual reason for its lack.
 const UPGRADE_REQUIRED: &str = "this is a WebSocket. If you asked for one, a proxy has not passed that on; for nginx add: \
@@ -35,6 +35,10 @@ impl Failure {
 
     pub(super) fn no_session() -> Self {
         Self::new(StatusCode::NOT_FOUND, "unknown_session", "session not found: it has ended, or the id is wrong")
+    }
+
+    pub(super) fn no_recording() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_recording", "there is no recording of that session")
     }
 
     pub(super) fn bad_type() -> Self {
@@ -75,14 +79,20 @@ impl Failure {
     pub(super) fn into_response_for(self, path: &str, request_id: &str) -> Response {
         let Self { status, code, msg, retry_after } = self;
         let (status, body) = match path {
-            // LiveTalking's shape with an honest status.
-            _ if path == "/offer" || path.starts_with("/api/") => {
-                (status, json!({"code": -1, "error": code, "msg": msg, "request_id": request_id}))
-            }
+            // LiveTalking's shape with an honest status: a socket that is refused must not look like one that is open.
+            "/offer" | "/api/asr" => (status, json!({"code": -1, "error": code, "msg": msg, "request_id": request_id})),
             // A flood keeps its status: clients that flood read no body.
             _ if LIVETALKING.contains(&path) => {
                 let status = if status == StatusCode::TOO_MANY_REQUESTS { status } else { StatusCode::OK };
                 (status, json!({"code": -1, "error": code, "msg": msg}))
+            }
+            // LiveTalking's as well, for programs of operators: a lack of rights keeps its status, a task that is not there has a
+            // number of its own.
+            _ if path.starts_with("/api/") => {
+                let number = if code == "unknown_task" { 404 } else { -1 };
+                let kept =
+                    [StatusCode::TOO_MANY_REQUESTS, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+                (if kept { status } else { StatusCode::OK }, json!({"code": number, "error": code, "msg": msg}))
             }
             _ => (status, json!({"code": code, "msg": msg, "request_id": request_id})),
         };

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::App;
 use super::error::Failure;
-use super::whep;
+use super::{avatar, whep};
 use crate::metrics;
 use crate::session::RECORDING_BYTES;
 
@@ -191,6 +191,11 @@ fn is_on_port(headers: &HeaderMap, port: u16) -> bool {
 /// Reads the body within its bounds, so that no handler waits for it or is flooded by it.
 async fn take_body(request: &mut Request, path: &str) -> Result<(), Failure> {
     if !changes_state(request.method()) {
+        return Ok(());
+    }
+    // A film goes to the disk as it comes; its handler bounds it.
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if path == avatar::PATH && kind.starts_with("multipart/form-data") {
         return Ok(());
     }
     let (limit, patience) = match path {

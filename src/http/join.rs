@@ -12,8 +12,8 @@ use crate::rtc::Offer;
 use crate::session::{JoinError, Joined, Session, Terms};
 
 impl App {
-    /// Answers the offer in `sdp`: in `rejoined`, or in a new session that shows `avatar`. Everything that can be refused is,
-    /// before a slot is taken.
+    /// Answers the offer in `sdp`: in `rejoined`, or in a new session that shows `avatar`. An offer of a viewer that is in
+    /// `rejoined` is no other viewer: it wants another path to the same. Everything that can be refused is, before a slot is taken.
     pub(super) async fn join(
         &self,
         request: &Request,
@@ -25,7 +25,7 @@ impl App {
         self.limits.offer(client::address(request, trusted))?;
         let offer = Offer::parse(sdp)?;
         let character = self.catalogue.get(avatar)?;
-        let asked = client::asked(request, trusted).await;
+        let asked = client::asked(request, trusted, self.port()).await;
 
         let busy =
             || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many offers at once: try again").retry_after(1);
@@ -38,6 +38,12 @@ impl App {
             None => Some(self.shared.registry.reserve().inspect_err(|_| metrics::rejected("L1"))?),
         };
         let _negotiating = self.negotiating.acquire().await.map_err(|_| busy())?;
+        if let Some(session) = &rejoined
+            && let Some(joined) = session.rejoin(&offer, asked).await
+        {
+            let joined = joined.inspect_err(not_answered)?;
+            return Ok((Arc::clone(session), joined));
+        }
         let (session, is_new) = match (rejoined, slot) {
             (Some(session), _) => (session, false),
             (None, slot) => {
@@ -49,17 +55,21 @@ impl App {
                 (session, true)
             }
         };
-        let joined = session.join(&self.shared, &self.catalogue, offer, asked, Terms::default()).await.map_err(|error| {
-            if let JoinError::Rtc(error) = &error {
-                // The stack's errors can be as long as a packet.
-                let error: String = error.to_string().chars().take(120).collect();
-                warn!(error, "offer not answered");
-            }
-            if is_new {
-                session.end("bad_sdp");
-            }
-            Failure::from(error)
-        })?;
+        let joined =
+            session.join(&self.shared, &self.catalogue, offer, asked, Terms::default()).await.inspect_err(|error| {
+                not_answered(error);
+                if is_new {
+                    session.end("bad_sdp");
+                }
+            })?;
         Ok((session, joined))
+    }
+}
+
+fn not_answered(error: &JoinError) {
+    if let JoinError::Rtc(error) = error {
+        // The stack's errors can be as long as a packet.
+        let error: String = error.to_string().chars().take(120).collect();
+        warn!(error, "offer not answered");
     }
 }

@@ -8,7 +8,6 @@ use poem::http::StatusCode;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::{App, Failure};
 use crate::metrics;
@@ -268,10 +267,6 @@ fn filled(text: Option<String>) -> Option<String> {
 
 /// The session of that id.
 pub(super) fn session(shared: &Shared, id: &Value) -> Result<Arc<Session>, Failure> {
-    parse_id(id).and_then(|id| shared.registry.get(id)).ok_or_else(Failure::no_session)
-}
-
-/// A session's id as text. Numbers are what old clients send; none of ours is one.
-fn parse_id(id: &Value) -> Option<Uuid> {
-    id.as_str().filter(|id| id.len() <= 64)?.parse().ok()
+    let number = id.as_u64().map(|number| number.to_string());
+    number.as_deref().or(id.as_str()).and_then(|id| shared.find(id)).ok_or_else(Failure::no_session)
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod asr;
 mod audio_proxy;
+mod avatar;
 mod client;
 mod error;
 mod gate;
@@ -11,6 +12,7 @@ mod join;
 mod livetalking;
 mod ops;
 mod page;
+mod record;
 mod signalling;
 mod sse;
 mod v1;
@@ -27,12 +29,15 @@ use tokio::sync::Semaphore;
 use crate::audio_proxy::Proxy;
 use crate::config::Config;
 use crate::funasr::FunAsrSocket;
+use crate::record::Recordings;
 use crate::render::Catalogue;
 use crate::session::Shared;
 use crate::xiaozhi::{self, Signalling};
 
 use error::Failure;
 use gate::Limits;
+
+pub use v1::turn_credentials;
 
 /// Negotiations at once, and those that may wait (L2).
 const NEGOTIATIONS: usize = 4;
@@ -46,6 +51,7 @@ pub struct App {
     metrics: PrometheusHandle,
     audio_proxy: Option<Arc<Proxy>>,
     funasr: Arc<FunAsrSocket>,
+    recordings: Arc<Recordings>,
     limits: Limits,
     negotiating: Semaphore,
     waiting: Semaphore,
@@ -55,6 +61,8 @@ pub struct App {
     xiaozhi: Option<Arc<xiaozhi::Gateway>>,
     /// Seed 002's, if it is wanted.
     signalling: Option<Arc<Signalling>>,
+    /// Where avatars are made, if they are.
+    studio: Option<Arc<avatar::Studio>>,
 }
 
 impl App {
@@ -70,6 +78,8 @@ impl App {
         let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
         let funasr = Arc::new(FunAsrSocket::new(Arc::clone(&shared)));
+        let studio = config.studio.enabled.then(|| avatar::Studio::start(&config, &catalogue)).flatten().map(Arc::new);
+        let recordings = Recordings::open(config.record.clone(), shared.tracker.clone());
         Arc::new(Self {
             config,
             funasr,
@@ -77,13 +87,20 @@ impl App {
             catalogue,
             metrics,
             audio_proxy,
+            recordings,
             limits,
             negotiating: Semaphore::new(NEGOTIATIONS),
             waiting: Semaphore::new(NEGOTIATIONS + NEGOTIATIONS_WAITING),
             streams: Arc::new(Semaphore::new(sse::STREAMS)),
             xiaozhi,
             signalling,
+            studio,
         })
+    }
+
+    /// Where media and HTTP arrive.
+    fn port(&self) -> u16 {
+        self.shared.rtc.mux.local_addr().port()
     }
 }
 
@@ -93,6 +110,7 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         (
             livetalking::Api { app: Arc::clone(app) },
             humanaudio::Api { app: Arc::clone(app) },
+            record::Api { app: Arc::clone(app) },
             v1::Api { app: Arc::clone(app) },
         ),
         "Visavis",
@@ -108,7 +126,9 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/humanaudio", Arc::clone(&api))
         .at("/interrupt_talk", Arc::clone(&api))
         .at("/set_audiotype", Arc::clone(&api))
-        .at("/is_speaking", api)
+        .at("/is_speaking", Arc::clone(&api))
+        .at("/record", api)
+        .at("/record/:id", get(record::download))
         .at("/openapi.json", spec)
         .at("/sse", get(sse::sse))
         .at("/api/asr", get(asr::asr))
@@ -151,6 +171,16 @@ fn gateways(routes: Route, app: &App) -> Route {
     let routes = signalling(routes, app);
     let routes = match &app.audio_proxy {
         Some(proxy) => routes.at("/audio_proxy", get(audio_proxy::audio_proxy.data(Arc::clone(proxy)))),
+        None => routes,
+    };
+    let routes = match &app.studio {
+        Some(studio) => routes
+            .at(avatar::PATH, post(avatar::create_task.data(Arc::clone(studio))))
+            .at(
+                "/api/avatar/task/:id",
+                get(avatar::read_task.data(Arc::clone(studio))).delete(avatar::delete_task.data(Arc::clone(studio))),
+            )
+            .at("/api/avatar/tasks", get(avatar::list_tasks.data(Arc::clone(studio)))),
         None => routes,
     };
     match &app.xiaozhi {

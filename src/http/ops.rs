@@ -25,7 +25,7 @@ pub(super) fn readyz(Data(app): Data<&Arc<App>>) -> Response {
     }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let broken: Vec<_> = app.catalogue.broken().map(|(id, _)| id).collect();
+    let broken: Vec<_> = app.catalogue.broken().into_iter().map(|(id, _)| id).collect();
     let warnings = Vec::from_iter(app.shared.minds.chat.warning());
     let body = json!({
         "ready": ready, "reasons": reasons, "warnings": warnings,

@@ -38,7 +38,7 @@ pub(super) async fn open(request: &Request, socket: WebSocket, app: Data<&Arc<Ap
     let authorization = said(header::AUTHORIZATION.as_str()).or(names.authorization.as_deref()).unwrap_or_default();
     let caller = Caller {
         address,
-        asked: client::asked(request, trusted).await,
+        asked: client::asked(request, trusted, app.port()).await,
         host: said(header::HOST.as_str()).unwrap_or_default().to_owned(),
         token: authorization.strip_prefix("Bearer ").unwrap_or(authorization).to_owned(),
         ..Caller::new(names.client_id.as_deref().or(said("client-id")), said("device-id").or(names.device_id.as_deref()))

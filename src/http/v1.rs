@@ -11,11 +11,10 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{Binary, Json, Response};
 use poem_openapi::{Object, OpenApi};
 use sha1::Sha1;
-use uuid::Uuid;
 
 use super::ops::require_admin;
 use super::{App, Failure};
-use crate::render::Gesture;
+use crate::render::{Card, Character, Gesture};
 use crate::session::{Session, State};
 use crate::tts::Timbre;
 
@@ -105,29 +104,29 @@ impl Api {
     #[oai(path = "/avatars", method = "get")]
     async fn avatars(&self) -> Json<Vec<AvatarEntry>> {
         let catalogue = &self.app.catalogue;
-        let entry = |pack: &Arc<crate::render::Avatar>| AvatarEntry {
-            id: pack.id().to_owned(),
-            name: pack.names().clone(),
-            width: pack.width(),
-            height: pack.height(),
-            default: pack.id() == catalogue.default_id(),
-            licence: pack.licence().to_owned(),
-            thumbnail: format!("/v1/avatars/{}/thumbnail", pack.id()),
-            poster: format!("/v1/avatars/{}/poster", pack.id()),
+        let entry = |card: Card<'_>| AvatarEntry {
+            id: card.id.to_owned(),
+            name: card.names.clone(),
+            width: card.size.0,
+            height: card.size.1,
+            default: card.id == catalogue.default_id(),
+            licence: card.licence.to_owned(),
+            thumbnail: format!("/v1/avatars/{}/thumbnail", card.id),
+            poster: format!("/v1/avatars/{}/poster", card.id),
         };
-        Json(catalogue.usable().filter_map(|c| c.pack()).map(entry).collect())
+        Json(catalogue.usable().iter().filter_map(Character::card).map(entry).collect())
     }
 
-    /// A small picture of an avatar (WebP).
+    /// A small picture of an avatar (WebP or JPEG).
     #[oai(path = "/avatars/:id/thumbnail", method = "get")]
     async fn thumbnail(&self, id: Path<String>) -> poem::Result<Response<Binary<Vec<u8>>>> {
-        self.picture(&id, |pack| pack.thumbnail())
+        self.picture(&id, |card: Card<'_>| card.thumbnail)
     }
 
-    /// The rest picture of an avatar (WebP).
+    /// The rest picture of an avatar (WebP or JPEG).
     #[oai(path = "/avatars/:id/poster", method = "get")]
     async fn poster(&self, id: Path<String>) -> poem::Result<Response<Binary<Vec<u8>>>> {
-        self.picture(&id, |pack| pack.poster())
+        self.picture(&id, |card: Card<'_>| card.poster)
     }
 
     /// The voices to choose from; none where the configuration names a service on the network.
@@ -195,15 +194,15 @@ impl Api {
 
 impl Api {
     fn session(&self, id: &str) -> Result<Arc<Session>, Failure> {
-        id.parse::<Uuid>().ok().and_then(|id| self.app.shared.registry.get(id)).ok_or_else(Failure::no_session)
+        self.app.shared.find(id).ok_or_else(Failure::no_session)
     }
 
-    fn picture(&self, id: &str, of: impl Fn(&crate::render::Avatar) -> &[u8]) -> poem::Result<Response<Binary<Vec<u8>>>> {
+    fn picture(&self, id: &str, of: for<'a> fn(Card<'a>) -> &'a [u8]) -> poem::Result<Response<Binary<Vec<u8>>>> {
         let character = self.app.catalogue.get(id).map_err(Failure::from)?;
-        let pack = character.pack().ok_or_else(|| Failure::from(crate::render::CatalogueError::Unknown))?;
-        Ok(Response::new(Binary(of(pack).to_vec()))
-            .header("content-type", "image/webp")
-            .header("cache-control", "max-age=300"))
+        let card = character.card().ok_or_else(|| Failure::from(crate::render::CatalogueError::Unknown))?;
+        let picture = of(card).to_vec();
+        let kind = if picture.starts_with(&[0xFF, 0xD8]) { "image/jpeg" } else { "image/webp" };
+        Ok(Response::new(Binary(picture)).header("content-type", kind).header("cache-control", "max-age=300"))
     }
 }
 
@@ -215,7 +214,7 @@ pub(super) fn ice_servers(app: &App) -> Vec<IceServer> {
         servers.push(IceServer { urls: webrtc.stun.clone(), username: None, credential: None });
     }
     if !webrtc.turn.urls.is_empty() {
-        let credentials = webrtc.turn.secret.reveal().map(|secret| turn_credentials(secret, expiry()));
+        let credentials = webrtc.turn.secret.reveal().map(turn_credentials);
         let (username, credential) = credentials.unzip();
         servers.push(IceServer { urls: webrtc.turn.urls.clone(), username, credential });
     }
@@ -228,8 +227,13 @@ fn expiry() -> u64 {
     (now + TURN_TTL).as_secs()
 }
 
-/// User name and password that coturn's `use-auth-secret` accepts until `expiry` (draft-uberti-behave-turn-rest-00 §2.2).
-fn turn_credentials(secret: &str, expiry: u64) -> (String, String) {
+/// User name and password for coturn, good for ten minutes.
+pub fn turn_credentials(secret: &str) -> (String, String) {
+    credentials_until(secret, expiry())
+}
+
+/// What coturn's `use-auth-secret` accepts until `expiry` (draft-uberti-behave-turn-rest-00 §2.2).
+fn credentials_until(secret: &str, expiry: u64) -> (String, String) {
     let username = format!("{expiry}:visavis");
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(username.as_bytes());
@@ -244,7 +248,7 @@ mod tests {
     #[test]
     fn turn_credentials_are_what_coturn_computes() {
         // printf '1700000000:visavis' | openssl dgst -sha1 -hmac north -binary | base64
-        let (username, credential) = turn_credentials("north", 1_700_000_000);
+        let (username, credential) = credentials_until("north", 1_700_000_000);
         assert_eq!(username, "1700000000:visavis");
         assert_eq!(credential, "zv6NvzCru86tejALRlOQaWI5pJY=");
     }

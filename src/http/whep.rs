@@ -11,8 +11,9 @@ use poem::{IntoResponse, Request, Response, handler};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{App, Failure, v1};
+use super::{App, Failure, client, v1};
 use crate::metrics;
+use crate::rtc::Fragment;
 use crate::session::Session;
 
 /// Where players offer; each viewer is a path below.
@@ -45,6 +46,7 @@ async fn answer(request: &Request, body: &str, app: &Arc<App>) -> Result<Respons
     let Wish { session, avatar } = request.params().unwrap_or_default();
     let rejoined = session.map(|id| find(app, &id)).transpose()?;
     let (session, joined) = app.join(request, body, avatar.as_deref().unwrap_or_default(), rejoined).await?;
+    let tag = tag(&joined.link.path_name().await);
     let mut response = joined.sdp.with_content_type(SDP).with_status(StatusCode::CREATED).into_response();
     let headers = response.headers_mut();
     let mut set = |name, value: &str| {
@@ -53,7 +55,8 @@ async fn answer(request: &Request, body: &str, app: &Arc<App>) -> Result<Respons
         }
     };
     set(header::LOCATION, &format!("{PATH}/{}/{}", session.id(), joined.viewer));
-    set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "Location, Link");
+    set(header::ETAG, &tag);
+    set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "Location, Link, ETag");
     set(header::HeaderName::from_static("accept-patch"), FRAGMENT);
     for server in v1::ice_servers(app) {
         for url in &server.urls {
@@ -67,7 +70,7 @@ async fn answer(request: &Request, body: &str, app: &Arc<App>) -> Result<Respons
     Ok(response)
 }
 
-/// More addresses of a viewer's (RFC 8840). A restart of ICE is another offer's business.
+/// More addresses of a viewer's (RFC 8840), or another path to it (RFC 9725 §4.3).
 #[handler]
 pub(super) async fn trickle(
     request: &Request,
@@ -79,13 +82,18 @@ pub(super) async fn trickle(
     let session = find(app.0, &session)?;
     app.limits.call(session.id())?;
     let link = parse(&viewer).and_then(|viewer| session.link(viewer)).ok_or_else(unknown)?;
-    // Each fragment repeats its credentials (RFC 8840 §4.4); one that brings nothing else can only want new ones.
-    let has = |attribute: &str| body.lines().any(|line| line.starts_with(attribute));
-    if has("a=ice-pwd:") && !has("a=candidate:") && !has("a=end-of-candidates") {
-        let msg = "ICE is not restarted here: delete this viewer and offer again";
-        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "no_ice_restart", msg).into());
+    let fragment = Fragment::parse(&body).map_err(Failure::from)?;
+    let is_restart = link.is_restarted_by(&fragment).await;
+    check_tag(request, &tag(&link.path_name().await), is_restart)?;
+    if is_restart {
+        let trusted = &app.config.server.trusted_proxies;
+        app.limits.offer(client::address(request, trusted))?;
+        let asked = client::asked(request, trusted, app.port()).await;
+        let told = link.restart_by(&fragment, asked).await.map_err(Failure::from)?;
+        let reply = told.text().with_content_type(FRAGMENT).with_header(header::ETAG, tag(&told.ufrag));
+        return Ok(reply.into_response());
     }
-    for candidate in body.lines().filter_map(|line| line.strip_prefix("a=")).filter(|line| line.starts_with("candidate:")) {
+    for candidate in &fragment.candidates {
         if !link.add_candidate(candidate).await {
             return Err(
                 Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_candidates", "64 candidates are enough").into()
@@ -93,6 +101,29 @@ pub(super) async fn trickle(
         }
     }
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// What names a path in `ETag` and `If-Match`.
+fn tag(path_name: &str) -> String {
+    format!("\"{path_name}\"")
+}
+
+/// A fragment must be about the present path, whose tag is `current`. Who restarts says that any will do; of addresses alone we take
+/// an absent condition for that, too, since players leave it out.
+fn check_tag(request: &Request, current: &str, is_restart: bool) -> Result<(), Failure> {
+    let condition = request.headers().get(header::IF_MATCH).and_then(|value| value.to_str().ok());
+    match condition {
+        Some(tags) if tags.split(',').any(|tag| tag.trim() == "*" || tag.trim() == current) => Ok(()),
+        Some(_) => {
+            let msg = "that was about an earlier path: If-Match names another than the present one";
+            Err(Failure::new(StatusCode::PRECONDITION_FAILED, "stale_path", msg))
+        }
+        None if is_restart => {
+            let msg = "new credentials restart ICE, which needs If-Match: * (RFC 9725)";
+            Err(Failure::new(StatusCode::PRECONDITION_REQUIRED, "no_if_match", msg))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The viewer leaves.
@@ -107,7 +138,7 @@ pub(super) async fn leave(Path((session, viewer)): Path<(String, String)>, app: 
 }
 
 fn find(app: &App, id: &str) -> Result<Arc<Session>, Failure> {
-    parse(id).and_then(|id| app.shared.registry.get(id)).ok_or_else(Failure::no_session)
+    app.shared.find(id).ok_or_else(Failure::no_session)
 }
 
 fn parse(id: &str) -> Option<Uuid> {

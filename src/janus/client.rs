@@ -12,12 +12,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::backoff::Backoff;
 use super::figures::Figures;
 use super::protocol::{Event, Place, Reply, Request};
 use super::room::{self, Change, Room};
 use super::seat::Seat;
 use super::signalling::{self, Signalling};
+use crate::backoff::Backoff;
 use crate::config::Janus;
 use crate::metrics;
 use crate::rtc::{self, Call};

@@ -2,7 +2,6 @@
 //! before it, over a WebSocket. Each presence is a guest of a session of ours, so it is heard, answered, interrupted and
 //! watched as everybody else.
 
-mod backoff;
 mod client;
 mod device;
 mod figures;

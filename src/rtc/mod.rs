@@ -1,26 +1,34 @@
-//! The only module that names the WebRTC crate: one UDP socket for all sessions, and a `Peer` for each viewer.
+//! The only module that names the WebRTC crate: one UDP socket for all sessions, TCP for those who have nothing else, and a
+//! `Peer` for each viewer.
 
+mod broadcast;
 mod call;
 mod candidates;
 mod estimate;
 mod feedback;
 mod microphone;
+mod path;
 mod peer;
 mod receiver;
 mod reflexive;
+mod relay;
 mod reports;
 mod rtp;
 mod sdp;
 mod socket;
 mod stun;
+mod tcp;
 
+pub use broadcast::Broadcast;
 pub use call::{Call, Sound};
 pub use microphone::MICROPHONE_QUEUE;
 pub use peer::{Closed, Event, Limits, Peer, Settings};
 pub use receiver::{Arrival, ReceiveError, Receiver, Spoken, Wish};
 pub use reflexive::{StunServers, keep_reflexive};
-pub use sdp::{Offer, OfferError};
+pub use relay::{RelayFault, try_relay};
+pub use sdp::{Fragment, Offer, OfferError};
 pub use socket::UdpMux;
+pub use tcp::{carry, is_media};
 
 use crate::codec::VideoCodec;
 
@@ -33,6 +41,9 @@ pub enum Error {
     /// It did not gather its candidates in time.
     #[error("the answer was not ready in time")]
     Slow,
+    /// Another path was asked for, and other media with it.
+    #[error("a connection that is restarted keeps its media lines")]
+    OtherMedia,
 }
 
 impl VideoCodec {

@@ -4,7 +4,7 @@
 //! packets; the WebRTC stack runs another. Whatever ends it, it gives back its share of the socket.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,7 @@ use super::feedback::{self, KeyframeRequests};
 use super::microphone::{Arrived, Floor};
 use super::reports::{self, OneClock, Origin};
 use super::rtp::Stream;
-use super::sdp::VideoLine;
+use super::sdp::{Fragment, Identity, VideoLine};
 use super::socket::{SharedSocketRuntime, Slot};
 use super::{Error, Offer, UdpMux, candidates, microphone, sdp};
 use crate::codec::VideoCodec;
@@ -74,8 +74,20 @@ pub struct Settings {
     pub mux: Arc<UdpMux>,
     /// Addresses that viewers can reach and this machine cannot know.
     pub advertise: Vec<IpAddr>,
+    /// Whether media may come by TCP, on the port of the same number.
+    pub tcp: bool,
     /// The bounds of the bandwidth estimate.
     pub bitrate: Bitrate,
+}
+
+impl Settings {
+    /// `answer` with our own candidates. `asked` is the address that the viewer's request went to.
+    fn reachable(&self, answer: &str, asked: Option<SocketAddr>) -> String {
+        let own = self.mux.local_addr();
+        let hosts = candidates::hosts(&self.advertise, asked.map(|asked| asked.ip()), own.ip());
+        let tcp = if self.tcp { candidates::tcp(&hosts, asked, own.port()) } else { vec![] };
+        candidates::rewrite(answer, &hosts, own.port(), self.mux.reflexive(), &tcp)
+    }
 }
 
 /// What one peer may do.
@@ -113,6 +125,8 @@ pub enum Closed {
 pub enum Event {
     /// Media can flow.
     Connected,
+    /// It has not been heard of for 5 s (true), or is here again (false).
+    Away(bool),
     /// A data channel is open.
     ChannelOpen(String),
     /// A text message on the channel of that label.
@@ -144,12 +158,25 @@ pub(super) type Channels = Arc<Mutex<HashMap<String, Arc<dyn DataChannel>>>>;
 
 /// One viewer.
 pub struct Peer {
+    settings: Settings,
+    slot: Arc<Slot>,
     sink: Arc<Viewer>,
     connection: Arc<dyn PeerConnection>,
     channels: Channels,
     trickled: AtomicUsize,
     floor: Arc<Floor>,
     stop: CancellationToken,
+    /// Whose connection it is.
+    identity: Identity,
+    /// Held while another offer is answered: one at a time.
+    current: tokio::sync::Mutex<Current>,
+}
+
+/// What holds until ICE begins anew.
+struct Current {
+    offer: Offer,
+    /// What names our side of ICE.
+    ufrag: String,
 }
 
 impl Peer {
@@ -157,14 +184,13 @@ impl Peer {
     pub async fn answer(
         settings: &Settings,
         offer: Offer,
-        asked: Option<IpAddr>,
+        asked: Option<SocketAddr>,
         limits: Limits,
         events: mpsc::Sender<Event>,
         ears: mpsc::Sender<AudioFrame>,
     ) -> Result<(Self, String), Error> {
         let mux = &settings.mux;
-        let (ufrag, password) = (random_text(8), random_text(24));
-        let slot = mux.open(&ufrag);
+        let slot = UdpMux::open();
         let lease = Lease { mux: Arc::clone(mux), slot: Arc::clone(&slot) };
         let wants_keyframe = Arc::new(AtomicBool::new(true));
         let (gathered_tx, mut gathered) = watch::channel(false);
@@ -184,7 +210,6 @@ impl Peer {
             .with_include_loopback_candidate(true)
             .with_ice_connection_attempts(Some(ICE_CHECK), Some(checks_within(limits.connect)))
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
-            .with_ice_credentials(ufrag, password)
             .build();
         let floor = Arc::new(Floor::new(ears));
         let handler = Handler {
@@ -216,12 +241,13 @@ impl Peer {
                 return Err(error);
             }
         };
-        let hosts = candidates::hosts(&settings.advertise, asked, mux.local_addr().ip());
-        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port(), mux.reflexive());
+        let ours = Fragment::of_answer(&sdp).ufrag;
+        mux.name(&slot, &ours);
+        let sdp = settings.reachable(&sdp, asked);
 
         let (queue, frames) = mpsc::channel(SEND_QUEUE);
         let codec = offer.video_codec();
-        let sink = Arc::new(Viewer { codec, queue, wants_keyframe, estimate, awaits_keyframe: AtomicBool::new(true) });
+        let sink = Arc::new(Viewer::new(codec, queue, wants_keyframe, estimate));
         let stop = CancellationToken::new();
         let life = Life {
             connection: Arc::clone(&connection),
@@ -235,7 +261,59 @@ impl Peer {
             connected: metrics::viewers,
         };
         tokio::spawn(life.run());
-        Ok((Self { sink, connection, channels, trickled: AtomicUsize::new(0), floor, stop }, sdp))
+        let peer = Self {
+            settings: settings.clone(),
+            slot,
+            sink,
+            connection,
+            channels,
+            trickled: AtomicUsize::new(0),
+            floor,
+            stop,
+            identity: offer.identity(),
+            current: tokio::sync::Mutex::new(Current { offer, ufrag: ours }),
+        };
+        Ok((peer, sdp))
+    }
+
+    /// Whether `offer` comes from the very connection that this peer is the other end of.
+    pub fn is_of(&self, offer: &Offer) -> bool {
+        self.identity == offer.identity()
+    }
+
+    /// Takes another path to the same peer, on which everything goes on: `offer` has new credentials (RFC 8445 §9). The answer.
+    pub async fn restart(&self, offer: Offer, asked: Option<SocketAddr>) -> Result<String, Error> {
+        let mut current = self.current.lock().await;
+        if !offer.asks_for_the_same_as(&current.offer) {
+            return Err(Error::OtherMedia);
+        }
+        let description = RTCSessionDescription::offer(offer.sdp.clone())?;
+        self.connection.set_remote_description(description).await?;
+        let answer = self.connection.create_answer(None).await?;
+        let sdp = answer.sdp.clone();
+        self.connection.set_local_description(answer).await?;
+        let ufrag = Fragment::of_answer(&sdp).ufrag;
+        self.settings.mux.name(&self.slot, &ufrag);
+        self.trickled.store(0, Ordering::Relaxed);
+        *current = Current { offer, ufrag };
+        metrics::ice_restart();
+        Ok(self.settings.reachable(&sdp, asked))
+    }
+
+    /// The same for one who tells nothing but how to reach it. What we tell in turn.
+    pub async fn restart_by(&self, fragment: &Fragment, asked: Option<SocketAddr>) -> Result<Fragment, Error> {
+        let offer = self.current.lock().await.offer.restarted(fragment);
+        Ok(Fragment::of_answer(&self.restart(offer, asked).await?))
+    }
+
+    /// Whether `fragment` wants ICE to begin anew: its credentials are not those that hold.
+    pub async fn is_restarted_by(&self, fragment: &Fragment) -> bool {
+        !fragment.password.is_empty() && fragment.ufrag != self.current.lock().await.offer.ufrag()
+    }
+
+    /// What names the present path: another one after each restart.
+    pub async fn path_name(&self) -> String {
+        self.current.lock().await.ufrag.clone()
     }
 
     /// The next 20 ms of a microphone that does not come by RTP.
@@ -320,7 +398,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    fn new(offer: &Offer) -> Self {
+    pub(super) fn new(offer: &Offer) -> Self {
         let audio = Outgoing::sound(offer.opus);
         let video = offer.video.as_ref().map(|line| {
             let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
@@ -330,7 +408,7 @@ impl Streams {
         Self { audio, video }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Outgoing> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Outgoing> {
         std::iter::once(&self.audio).chain(&self.video)
     }
 
@@ -361,7 +439,7 @@ async fn negotiate(
 
 /// Opus and the one video codec that this viewer gets, under the offer's own numbers: the answer then holds nothing
 /// that we would not send.
-fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error> {
+pub(super) fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result<(), Error> {
     let audio = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: offer.opus };
     engine.register_codec(audio, RtpCodecKind::Audio)?;
     if let Some(line) = &offer.video {
@@ -533,22 +611,35 @@ impl Life {
 
     async fn stream(&mut self) -> Closed {
         let slot = Arc::clone(&self.lease.slot);
+        let mut away = false;
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Closed::Ended,
                 () = slot.alert() => if self.is_shut().await { return Closed::Left },
-                changed = self.state.changed() => match (changed, *self.state.borrow()) {
-                    (Err(_), _) | (_, RTCPeerConnectionState::Closed) => return Closed::Left,
-                    (_, RTCPeerConnectionState::Failed) => return Closed::Lost,
-                    // Disconnected may come back: the stack fails it after 30 s.
-                    _ => {}
+                changed = self.state.changed() => {
+                    let state = *self.state.borrow();
+                    match state {
+                        _ if changed.is_err() => return Closed::Left,
+                        RTCPeerConnectionState::Closed => return Closed::Left,
+                        RTCPeerConnectionState::Failed => return Closed::Lost,
+                        // It may come back: the stack fails it after 30 s.
+                        RTCPeerConnectionState::Disconnected => self.tell_away(&mut away, true).await,
+                        RTCPeerConnectionState::Connected => self.tell_away(&mut away, false).await,
+                        _ => {}
+                    }
                 },
                 frame = self.frames.recv() => match frame {
                     Some(frame) => if self.send(&frame).await.is_err() { return Closed::Left },
                     None => return Closed::Ended,
                 },
             }
+        }
+    }
+
+    async fn tell_away(&self, before: &mut bool, away: bool) {
+        if std::mem::replace(before, away) != away {
+            let _ = self.events.send(Event::Away(away)).await;
         }
     }
 
@@ -582,13 +673,24 @@ impl Life {
 }
 
 /// The sink of one viewer: a queue that never blocks the encoder.
-struct Viewer {
+pub(super) struct Viewer {
     codec: Option<VideoCodec>,
     queue: mpsc::Sender<Encoded>,
     wants_keyframe: Arc<AtomicBool>,
     /// Pictures are useless to it until the next keyframe.
     awaits_keyframe: AtomicBool,
     estimate: Estimate,
+}
+
+impl Viewer {
+    pub(super) fn new(
+        codec: Option<VideoCodec>,
+        queue: mpsc::Sender<Encoded>,
+        wants_keyframe: Arc<AtomicBool>,
+        estimate: Estimate,
+    ) -> Self {
+        Self { codec, queue, wants_keyframe, awaits_keyframe: AtomicBool::new(true), estimate }
+    }
 }
 
 impl MediaSink for Viewer {

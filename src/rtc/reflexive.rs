@@ -45,7 +45,7 @@ pub async fn keep_reflexive(mux: Arc<UdpMux>, servers: StunServers) {
     }
 }
 
-async fn find(mux: &UdpMux, servers: &StunServers) -> Option<SocketAddr> {
+pub(super) async fn find(mux: &UdpMux, servers: &StunServers) -> Option<SocketAddr> {
     for url in &servers.urls {
         let Some(server) = resolve(url, mux.local_addr().is_ipv4()).await else { continue };
         for _ in 0..=servers.retries {
@@ -58,7 +58,7 @@ async fn find(mux: &UdpMux, servers: &StunServers) -> Option<SocketAddr> {
 }
 
 /// The address of a server; the port may be missing (RFC 7064 §3.2).
-async fn resolve(url: &str, v4: bool) -> Option<SocketAddr> {
+pub(super) async fn resolve(url: &str, v4: bool) -> Option<SocketAddr> {
     let host = url.split_once(':')?.1;
     let host = host.split('?').next()?;
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());

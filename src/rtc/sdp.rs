@@ -55,6 +55,13 @@ pub(super) struct VideoLine {
     pub(super) fmtp: String,
 }
 
+/// What a browser's connection keeps for life: the id of its descriptions (RFC 8866 §5.2) and its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    id: String,
+    fingerprint: String,
+}
+
 /// An offer that can be answered.
 #[derive(Clone, Debug)]
 pub struct Offer {
@@ -106,10 +113,114 @@ impl Offer {
         Ok(Self { sdp: without_unusable_candidates(sdp), opus, video })
     }
 
+    /// Whose offer this is.
+    pub(super) fn identity(&self) -> Identity {
+        let value = |prefix: &str| self.sdp.lines().find_map(|line| line.strip_prefix(prefix)).unwrap_or_default();
+        let id = value("o=").split_ascii_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        Identity { id, fingerprint: value("a=fingerprint:").to_ascii_lowercase() }
+    }
+
+    /// What names its side of ICE.
+    pub(super) fn ufrag(&self) -> &str {
+        self.sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap_or_default()
+    }
+
+    /// Whether its media are what `other` asked for: it is about another path for them.
+    pub(super) fn asks_for_the_same_as(&self, other: &Self) -> bool {
+        self.opus == other.opus && self.video == other.video
+    }
+
+    /// The same offer from a peer whose ICE begins anew (RFC 8839 §4.4.1.1.1): other credentials, and its candidates since.
+    pub(super) fn restarted(&self, ice: &Fragment) -> Self {
+        let mut sdp = String::with_capacity(self.sdp.len() + 512);
+        let mut in_media = false;
+        for line in self.sdp.lines() {
+            if line.starts_with("m=") && std::mem::replace(&mut in_media, true) {
+                ice.candidates.iter().for_each(|candidate| push(&mut sdp, &format!("a={candidate}")));
+            }
+            if line.starts_with("a=ice-ufrag:") {
+                push(&mut sdp, &format!("a=ice-ufrag:{}", ice.ufrag));
+            } else if line.starts_with("a=ice-pwd:") {
+                push(&mut sdp, &format!("a=ice-pwd:{}", ice.password));
+            } else if !line.starts_with("a=candidate:") && line != "a=end-of-candidates" {
+                push(&mut sdp, line);
+            }
+        }
+        Self { sdp: without_unusable_candidates(&sdp), ..self.clone() }
+    }
+
     /// The codec that this viewer gets; `None` for a voice-only client.
     pub fn video_codec(&self) -> Option<VideoCodec> {
         self.video.as_ref().map(|line| line.codec)
     }
+}
+
+fn push(sdp: &mut String, line: &str) {
+    sdp.push_str(line);
+    sdp.push_str("\r\n");
+}
+
+/// A piece of SDP that says how to reach somebody (RFC 8840 §9), and nothing of media.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fragment {
+    /// Its user fragment; empty if the piece has none.
+    pub ufrag: String,
+    /// And password.
+    pub password: String,
+    /// The line that carries all others.
+    mid: String,
+    /// `candidate:…`
+    pub candidates: Vec<String>,
+}
+
+impl Fragment {
+    /// Reads one; untrusted. A user fragment with a password that cannot be any are an error.
+    pub fn parse(text: &str) -> Result<Self, OfferError> {
+        check_lines(text)?;
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+        let (ufrag, password) = (value("a=ice-ufrag:"), value("a=ice-pwd:"));
+        let is_sane = |text: &str, least: usize| {
+            (least..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/".contains(&b))
+        };
+        if !(password.is_empty() || is_sane(&ufrag, 4) && is_sane(&password, 22)) {
+            return Err(OfferError::Malformed("its ICE credentials are none"));
+        }
+        let candidates =
+            text.lines().filter_map(|line| line.strip_prefix("a=")).filter(|line| line.starts_with("candidate:"));
+        Ok(Self { ufrag, password, mid: value("a=mid:"), candidates: candidates.map(str::to_owned).collect() })
+    }
+
+    /// What of `answer` says how to reach whoever wrote it: its credentials, and the candidates of its first line.
+    pub(super) fn of_answer(answer: &str) -> Self {
+        let value = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+        let first = answer.split("\r\nm=").nth(1).unwrap_or_default();
+        let candidates =
+            first.lines().filter_map(|line| line.strip_prefix("a=")).filter(|line| line.starts_with("candidate:"));
+        Self {
+            ufrag: value("a=ice-ufrag:"),
+            password: value("a=ice-pwd:"),
+            mid: value("a=mid:"),
+            candidates: candidates.map(str::to_owned).collect(),
+        }
+    }
+
+    /// As `application/trickle-ice-sdpfrag`, for the first line of a bundle.
+    pub fn text(&self) -> String {
+        let Self { ufrag, password, mid, .. } = self;
+        let head = format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\nm=audio 9 RTP/AVP 0\r\na=mid:{mid}\r\n");
+        let candidates = self.candidates.iter().map(|candidate| format!("a={candidate}\r\n")).collect::<String>();
+        head + &candidates + "a=end-of-candidates\r\n"
+    }
+}
+
+fn check_lines(sdp: &str) -> Result<(), OfferError> {
+    if sdp.contains('\0') {
+        return Err(OfferError::Malformed("it contains a NUL"));
+    }
+    if sdp.lines().count() > MAX_LINES || sdp.lines().any(|line| line.len() > MAX_LINE_BYTES) {
+        return Err(OfferError::Malformed("it has too many or too long lines"));
+    }
+    Ok(())
 }
 
 fn check_limits(sdp: &str) -> Result<(), OfferError> {
@@ -119,12 +230,7 @@ fn check_limits(sdp: &str) -> Result<(), OfferError> {
     if !sdp.starts_with("v=0") {
         return Err(OfferError::Malformed("it does not begin with v=0"));
     }
-    if sdp.contains('\0') {
-        return Err(OfferError::Malformed("it contains a NUL"));
-    }
-    if sdp.lines().count() > MAX_LINES || sdp.lines().any(|line| line.len() > MAX_LINE_BYTES) {
-        return Err(OfferError::Malformed("it has too many or too long lines"));
-    }
+    check_lines(sdp)?;
     if sdp.lines().filter(|line| line.starts_with("m=")).count() > MAX_MEDIA {
         return Err(OfferError::Malformed("it has too many m= lines"));
     }
@@ -370,10 +476,46 @@ mod tests {
         assert!(offer.sdp.contains("192.0.2.1"));
     }
 
+    #[test]
+    fn a_connection_is_known_by_its_id_and_certificate_whatever_its_path() {
+        let (first, later) = (offer(&[AUDIO, VIDEO]).unwrap(), HEAD.replace("o=- 1 2", "o=- 1 3").replace("abcd", "efgh"));
+        let restarted = Offer::parse(&[&later, AUDIO, VIDEO].concat()).unwrap();
+        assert_eq!(first.identity(), restarted.identity());
+        assert!(first.asks_for_the_same_as(&restarted));
+        let stranger = Offer::parse(&[&HEAD.replace("sha-256 AA", "sha-256 BB"), AUDIO, VIDEO].concat()).unwrap();
+        assert_ne!(first.identity(), stranger.identity());
+    }
+
+    #[test]
+    fn a_restart_changes_credentials_and_candidates_and_nothing_else() {
+        let old = "a=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n";
+        let first = offer(&[AUDIO, old, VIDEO]).unwrap();
+        let text = "a=ice-ufrag:wxyz\r\na=ice-pwd:9876543210987654321098\r\na=candidate:1 1 udp 1 192.0.2.9 6000 typ host\r\n\
+                    a=candidate:2 1 udp 1 224.0.0.1 6000 typ host\r\n";
+        let again = first.restarted(&Fragment::parse(text).unwrap());
+        assert!(again.sdp.contains("a=ice-ufrag:wxyz") && again.sdp.contains("192.0.2.9"));
+        assert!(!again.sdp.contains("abcd") && !again.sdp.contains("192.0.2.1 ") && !again.sdp.contains("224.0.0.1"));
+        assert!(Offer::parse(&again.sdp).unwrap().asks_for_the_same_as(&first));
+    }
+
+    #[test]
+    fn a_fragment_that_would_write_lines_of_its_own_is_refused() {
+        let password = "a=ice-pwd:0123456789012345678901\r\n";
+        assert!(Fragment::parse(&format!("a=ice-ufrag:ab\r\n{password}")).is_err());
+        assert!(Fragment::parse(&format!("a=ice-ufrag:abcd efgh\r\n{password}")).is_err());
+        assert!(Fragment::parse(&"a=x\r\n".repeat(2_000)).is_err());
+        let answer = "v=0\r\na=x\r\nm=audio 9 X 111\r\na=ice-ufrag:abcd\r\na=ice-pwd:p\r\na=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n\
+                      m=video 9 X 96\r\na=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n";
+        let fragment = Fragment::of_answer(answer);
+        assert_eq!((fragment.ufrag.as_str(), fragment.password.as_str(), fragment.candidates.len()), ("abcd", "p", 1));
+        assert!(fragment.text().ends_with("typ host\r\na=end-of-candidates\r\n"));
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "(v=0\r\n)?([mavc]=[ -~]{0,40}\r\n){0,30}") {
             let _ = Offer::parse(&text);
+            let _ = Fragment::parse(&text);
         }
 
         #[test]

@@ -1,4 +1,4 @@
-//! The one UDP socket of all sessions, and its guard.
+//! The one UDP socket of all sessions, and its guard; media that comes over TCP (`tcp`) passes it, too.
 //!
 //! A datagram belongs to the session whose fragment its STUN check names; anything else only counts from an address that
 //! has proved it knows the session's password, because we answered its check with success. The WebRTC stack below would
@@ -16,19 +16,20 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, BATCH_SIZE, JoinHandle, RecvMeta, Runtime,
     TokioRuntime, Transmit,
 };
 
+use super::path::Path;
 use super::stun::{self, Datagram, Transaction};
 use crate::metrics;
 
 /// Datagrams that wait for one peer: a quarter second at the most it may send. Full: the newest is dropped.
 const PEER_QUEUE: usize = 256;
 /// Longest datagram that a peer may send (L14): an Ethernet frame.
-const MAX_DATAGRAM: usize = 1_500;
+pub(super) const MAX_DATAGRAM: usize = 1_500;
 /// Datagrams a second from one peer (L14); a browser that only watches sends about 60.
 const MAX_RATE: u32 = 1_000;
 /// DTLS datagrams before the connection is up (L13): a handshake takes about ten, with losses forty.
@@ -57,6 +58,15 @@ pub struct UdpMux {
 struct Routes {
     by_ufrag: HashMap<String, Arc<Slot>>,
     by_address: HashMap<SocketAddr, Route>,
+    /// TCP connections, by their other ends.
+    streams: HashMap<SocketAddr, Stream>,
+}
+
+/// A TCP connection that one peer speaks through.
+#[derive(Debug)]
+struct Stream {
+    slot: Arc<Slot>,
+    frames: mpsc::Sender<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -71,7 +81,6 @@ struct Route {
 /// One peer's share of the socket.
 #[derive(Debug)]
 pub(super) struct Slot {
-    ufrag: String,
     /// We called: the other end need not check us (RFC 8445 §2.5, a lite agent), but it answers our checks, which go only
     /// to the addresses of its signalled answer.
     calls: bool,
@@ -81,6 +90,8 @@ pub(super) struct Slot {
     handshake_datagrams: AtomicU32,
     /// An alert came after the handshake: the peer may have said good-bye.
     alert: Notify,
+    /// Where the peer is.
+    path: Mutex<Path>,
 }
 
 #[derive(Debug, Default)]
@@ -158,41 +169,77 @@ impl UdpMux {
         asked.is_some_and(|(_, _, tell)| tell.send(address).is_ok())
     }
 
-    /// A share for the peer whose checks will name `ufrag`.
-    pub(super) fn open(self: &Arc<Self>, ufrag: &str) -> Arc<Slot> {
-        self.share(ufrag, false)
+    /// A share for a peer; [`Self::name`] says which checks are its own.
+    pub(super) fn open() -> Arc<Slot> {
+        Self::share(false)
     }
 
-    /// The same for one that we call.
-    pub(super) fn open_caller(self: &Arc<Self>, ufrag: &str) -> Arc<Slot> {
-        self.share(ufrag, true)
+    /// A share for a peer that we call, whose checks will name `ufrag`.
+    pub(super) fn open_caller(&self, ufrag: &str) -> Arc<Slot> {
+        let slot = Self::share(true);
+        self.name(&slot, ufrag);
+        slot
     }
 
-    fn share(&self, ufrag: &str, calls: bool) -> Arc<Slot> {
-        let slot = Arc::new(Slot {
-            ufrag: ufrag.to_owned(),
+    /// The checks of the slot's peer name `ufrag` from now on, and its path is sought anew.
+    pub(super) fn name(&self, slot: &Arc<Slot>, ufrag: &str) {
+        let mut routes = self.routes();
+        routes.by_ufrag.retain(|_, named| !Arc::ptr_eq(named, slot));
+        routes.by_ufrag.insert(ufrag.to_owned(), Arc::clone(slot));
+        drop(routes);
+        *held(&slot.path) = Path::default();
+    }
+
+    /// A TCP connection from `from` whose first frame is `bytes`: whose it is, if its check names a fragment of ours. `frames`
+    /// will be sent what the peer is told that way.
+    pub(super) fn connect(&self, bytes: &[u8], from: SocketAddr, frames: mpsc::Sender<Vec<u8>>) -> Option<Arc<Slot>> {
+        let Datagram::Check { ufrag } = stun::classify(bytes) else { return None };
+        let mut routes = self.routes();
+        let slot = routes.by_ufrag.get(ufrag).cloned()?;
+        // A peer that speaks UDP from the very same port is somebody else's.
+        let is_taken = routes.by_address.get(&from).is_some_and(|route| route.verified && !Arc::ptr_eq(&route.slot, &slot));
+        if is_taken {
+            return None;
+        }
+        routes.streams.insert(from, Stream { slot: Arc::clone(&slot), frames });
+        Some(slot)
+    }
+
+    /// A TCP connection is over.
+    pub(super) fn disconnect(&self, from: SocketAddr, slot: &Arc<Slot>) {
+        let mut routes = self.routes();
+        routes.streams.remove(&from);
+        if routes.by_address.get(&from).is_some_and(|route| Arc::ptr_eq(&route.slot, slot)) {
+            routes.by_address.remove(&from);
+        }
+    }
+
+    fn share(calls: bool) -> Arc<Slot> {
+        Arc::new(Slot {
             calls,
             inbox: Mutex::default(),
             connected: AtomicBool::new(false),
             handshake_datagrams: AtomicU32::new(0),
             alert: Notify::new(),
-        });
-        self.routes().by_ufrag.insert(ufrag.to_owned(), Arc::clone(&slot));
-        slot
+            path: Mutex::default(),
+        })
     }
 
     /// Forgets a peer's share and all its addresses.
     pub(super) fn close(&self, slot: &Arc<Slot>) {
         let mut routes = self.routes();
-        routes.by_ufrag.remove(&slot.ufrag);
+        routes.by_ufrag.retain(|_, named| !Arc::ptr_eq(named, slot));
         routes.by_address.retain(|_, route| !Arc::ptr_eq(&route.slot, slot));
+        // Their tasks find their queues gone, and close them.
+        routes.streams.retain(|_, stream| !Arc::ptr_eq(&stream.slot, slot));
     }
 
     fn routes(&self) -> MutexGuard<'_, Routes> {
         held(&self.routes)
     }
 
-    fn deliver(&self, bytes: &[u8], from: SocketAddr, to: Option<IpAddr>) {
+    /// A datagram, or a frame of a TCP connection, to our address `to`.
+    pub(super) fn deliver(&self, bytes: &[u8], from: SocketAddr, to: Option<IpAddr>) {
         if bytes.len() > MAX_DATAGRAM {
             return metrics::udp_dropped("oversize");
         }
@@ -205,6 +252,7 @@ impl UdpMux {
                 if !routes.remember(from, &slot, to, false) {
                     return metrics::udp_dropped("addresses");
                 }
+                held(&slot.path).checked(bytes);
                 slot
             }
             Datagram::StunOther if self.is_told(bytes, from) => return,
@@ -231,26 +279,35 @@ impl UdpMux {
             }
             Datagram::Junk => return metrics::udp_dropped("malformed"),
         };
-        slot.deliver(bytes, from);
+        let origin = held(&slot.path).origin(bytes, from);
+        slot.deliver(bytes, origin);
     }
 
     fn send(&self, slot: &Arc<Slot>, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let to = transmit.destination;
+        let done = Poll::Ready(Ok(transmit.contents.len()));
+        let to = held(&slot.path).way(transmit.contents, transmit.destination);
         let proven = stun::is_success(transmit.contents);
         let src_ip = {
             let mut routes = self.routes();
             if (proven || stun::is_request(transmit.contents)) && !routes.remember(to, slot, None, proven) {
-                return Poll::Ready(Ok(transmit.contents.len()));
+                return done;
+            }
+            if let Some(stream) = routes.streams.get(&to).filter(|stream| Arc::ptr_eq(&stream.slot, slot)) {
+                // A connection that is behind loses frames, as a line that is too slow loses datagrams.
+                if stream.frames.try_send(transmit.contents.to_vec()).is_err() {
+                    metrics::udp_dropped("tcp_queue");
+                }
+                return done;
             }
             routes.by_address.get(&to).and_then(|route| route.local_ip)
         };
-        let transmit = Transmit { src_ip, ..transmit.clone() };
+        let transmit = Transmit { src_ip, destination: to, ..transmit.clone() };
         match self.socket.poll_send(cx, &transmit) {
             // All peers share the socket, which remembers a single waker: waiting here could wait for ever. A full
             // buffer is a loss, as it is anywhere on the way.
             Poll::Pending => {
                 metrics::udp_dropped("send_buffer");
-                Poll::Ready(Ok(transmit.contents.len()))
+                done
             }
             ready @ Poll::Ready(_) => ready,
         }
@@ -478,7 +535,8 @@ mod tests {
 
     fn bench() -> Bench {
         let mux = UdpMux::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let slot = mux.open("abcd");
+        let slot = UdpMux::open();
+        mux.name(&slot, "abcd");
         Bench { mux, slot, viewer: "127.0.0.1:5001".parse().unwrap(), stranger: "127.0.0.1:5002".parse().unwrap() }
     }
 
@@ -537,12 +595,39 @@ mod tests {
     async fn checking_a_viewers_address_does_not_take_it_away() {
         let b = bench();
         b.answer_check(b.viewer);
-        let thief = b.mux.open("thief");
+        let thief = UdpMux::open();
+        b.mux.name(&thief, "thief");
         let transmit = Transmit { destination: b.viewer, ecn: None, contents: CHECK, segment_size: None, src_ip: None };
         let _ = b.mux.send(&thief, &mut Context::from_waker(Waker::noop()), &transmit);
         b.mux.deliver(CLIENT_HELLO, b.viewer, None);
         assert_eq!(b.received(), 1);
         assert!(thief.inbox().queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_peer_has_one_name_at_a_time() {
+        let b = bench();
+        b.mux.name(&b.slot, "efgh");
+        b.mux.deliver(CHECK, b.viewer, None);
+        assert_eq!(b.received(), 0);
+        b.mux.name(&b.slot, "abcd");
+        b.mux.deliver(CHECK, b.viewer, None);
+        assert_eq!(b.received(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_to_the_end_of_a_tcp_connection_goes_through_it() {
+        let b = bench();
+        let (frames, mut sent) = mpsc::channel(1);
+        assert!(b.mux.connect(CLIENT_HELLO, b.viewer, frames.clone()).is_none());
+        let slot = b.mux.connect(CHECK, b.viewer, frames).unwrap();
+        b.answer_check(b.viewer);
+        assert_eq!(sent.try_recv().unwrap(), SUCCESS);
+        b.mux.deliver(CLIENT_HELLO, b.viewer, None);
+        assert_eq!(b.received(), 1);
+        b.mux.disconnect(b.viewer, &slot);
+        b.mux.deliver(CLIENT_HELLO, b.viewer, None);
+        assert_eq!(b.received(), 1, "its address counts for nothing once it is gone");
     }
 
     #[tokio::test]

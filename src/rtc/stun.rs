@@ -18,8 +18,9 @@ pub(super) enum Datagram<'a> {
 }
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-const HEADER: usize = 20;
+pub(super) const HEADER: usize = 20;
 const USERNAME: u16 = 0x0006;
+const USE_CANDIDATE: u16 = 0x0025;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 
 /// Sorts by the first byte (RFC 7983), then looks for USERNAME in a binding request.
@@ -46,13 +47,23 @@ pub(super) fn is_success(bytes: &[u8]) -> bool {
     bytes.len() >= HEADER && bytes[..2] == [1, 1] && bytes[4..8] == COOKIE
 }
 
-/// Whether these bytes are a check of ours.
+/// Whether these bytes are a check.
 pub(super) fn is_request(bytes: &[u8]) -> bool {
     bytes.len() >= HEADER && bytes[..2] == [0, 1] && bytes[4..8] == COOKIE
 }
 
 /// What tells one request from another (RFC 8489 §5).
 pub(super) type Transaction = [u8; 12];
+
+/// Which request this is, or answers.
+pub(super) fn transaction(bytes: &[u8]) -> Option<Transaction> {
+    bytes.get(8..HEADER)?.try_into().ok()
+}
+
+/// Whether these bytes, a check, nominate their pair (RFC 8445 §7.1.1).
+pub(super) fn nominates(bytes: &[u8]) -> bool {
+    is_request(bytes) && attribute(bytes, USE_CANDIDATE).is_some()
+}
 
 /// A request for our own address.
 pub(super) fn request(transaction: &Transaction) -> [u8; HEADER] {
@@ -85,8 +96,9 @@ fn local_ufrag(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(attribute(bytes, USERNAME)?).ok()?.split(':').next()
 }
 
-fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    let mut rest = &bytes[HEADER..];
+/// The value of the first attribute of that kind, if the message has one and is whole so far.
+pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut rest = bytes.get(HEADER..)?;
     while let [k0, k1, l0, l1, value @ ..] = rest {
         let len = usize::from(u16::from_be_bytes([*l0, *l1]));
         let value_bytes = value.get(..len)?;
@@ -158,6 +170,7 @@ mod tests {
             stun.extend(COOKIE);
             stun.extend(&bytes);
             classify(&stun);
+            nominates(&stun);
             stun[..2].copy_from_slice(&[1, 1]);
             mapped(&stun);
         }

@@ -52,6 +52,12 @@ impl SpeechToText for Script {
     }
 }
 
+/// Our own avatars alone.
+fn wardrobe(root: &Path) -> crate::render::Wardrobe {
+    let wardrobe = crate::config::Config::default().wardrobe(true);
+    crate::render::Wardrobe { dirs: vec![root.join("assets/avatars")], default: "mira".into(), ..wardrobe }
+}
+
 /// A server that answers with what comes as it comes, and hums.
 pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -64,17 +70,18 @@ pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
         minds: Minds { chat: llm::build(&config).unwrap(), voice: Arc::new(Hum), tools },
         ears: None,
         history: History { system_prompt: String::new(), tokens: 1_000 },
-        catalogue: Arc::new(Catalogue::load(&root.join("assets/avatars"), "mira").unwrap()),
+        catalogue: Arc::new(Catalogue::load(&wardrobe(root)).unwrap()),
         repertoires: crate::render::Repertoires::new(
             String::new(),
             std::path::PathBuf::new(),
             crate::render::Spool::new(&std::env::temp_dir(), 0),
         )
         .unwrap(),
-        rtc: Settings { mux, advertise: vec![], bitrate },
+        rtc: Settings { mux, advertise: vec![], tcp: true, bitrate },
         bitrate,
         speech_models: minicpm::Pool::new(speech_models).unwrap(),
         stop: CancellationToken::new(),
+        numbered: OnceLock::new(),
         tracker: TaskTracker::new(),
     })
 }
@@ -105,7 +112,7 @@ impl Room {
         let shared = shared(&minicpm::Config::default());
         let slot = shared.registry.reserve().unwrap();
         let session = Session::start(&shared, slot, &shared.catalogue.get("").unwrap()).unwrap();
-        session.viewers.send_replace(1);
+        session.viewers.send_modify(|viewers| viewers.seats = 1);
         let notices = session.subscribe();
         let (microphone, frames) = mpsc::channel(1_000);
         let mic = watch::Sender::default();

@@ -24,7 +24,7 @@ mod viewer;
 mod voice;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -39,9 +39,10 @@ use crate::metrics;
 use crate::minicpm;
 use crate::render::{Catalogue, Character, Gesture, Repertoire, Repertoires};
 use crate::rtc;
-use crate::track::{Bitrate, Ended, HumanPlayer, Setup, Throttle};
+use crate::track::{Bitrate, Ended, HumanPlayer, MediaSink, Setup, Throttle};
 use crate::tts::TextToSpeech;
 
+use audience::Viewers;
 use conversation::{Command, Conversation, Saying, Words};
 use voice::Voice;
 
@@ -67,6 +68,8 @@ const PLAYED_QUEUE: usize = 64;
 const LINGER: Duration = Duration::from_secs(5);
 /// What a good-bye needs to reach the viewers before their connections are closed: a packet's way, and tasks that are behind.
 const BYE: Duration = Duration::from_millis(150);
+/// Longest id that is looked at, in bytes.
+const MAX_ID: usize = 64;
 /// Lines of the conversation that are kept for those who join.
 const KEPT_LINES: usize = 100;
 
@@ -97,6 +100,12 @@ pub enum Busy {
     Ending,
 }
 
+/// Sessions that are known by a number: those that are pushed to another server.
+pub trait Numbered: Send + Sync {
+    /// The session of that number, which may begin by being asked for.
+    fn session(&self, number: u32) -> Option<Arc<Session>>;
+}
+
 /// What all sessions of a server share.
 pub struct Shared {
     /// Who is here.
@@ -117,10 +126,22 @@ pub struct Shared {
     pub bitrate: Bitrate,
     /// Models that hear and speak by themselves, on machines of their own.
     pub speech_models: Arc<minicpm::Pool>,
+    /// Who has sessions with numbers, if anybody has.
+    pub numbered: OnceLock<Arc<dyn Numbered>>,
     /// The tasks of all sessions: empty when all are over.
     pub tracker: TaskTracker,
     /// Cancelled when the server ends what goes on: sessions are told by their own, this is for all that is none.
     pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// The session of that id, or of that number. Untrusted.
+    pub fn find(&self, id: &str) -> Option<Arc<Session>> {
+        if let Ok(number) = id.parse() {
+            return self.numbered.get()?.session(number);
+        }
+        Some(id).filter(|id| id.len() <= MAX_ID)?.parse().ok().and_then(|id| self.registry.get(id))
+    }
 }
 
 /// One conversation.
@@ -131,7 +152,7 @@ pub struct Session {
     commands: mpsc::Sender<Command>,
     notices: broadcast::Sender<Notice>,
     stop: CancellationToken,
-    viewers: watch::Sender<usize>,
+    viewers: watch::Sender<Viewers>,
     /// Held for a look-up or a change.
     inner: Mutex<Inner>,
 }
@@ -171,7 +192,7 @@ impl Session {
             commands,
             notices: broadcast::Sender::new(NOTICE_QUEUE),
             stop: CancellationToken::new(),
-            viewers: watch::Sender::new(0),
+            viewers: watch::Sender::default(),
             inner: Mutex::new(Inner {
                 avatar: avatar.id().to_owned(),
                 voice: Voice::new(Arc::clone(&minds.voice)),
@@ -291,9 +312,9 @@ impl Session {
         self.lock().state
     }
 
-    /// How many watch it.
+    /// How many have a place in it.
     pub fn viewer_count(&self) -> usize {
-        *self.viewers.borrow()
+        self.viewers.borrow().seats
     }
 
     /// What its events are, from now on.
@@ -304,6 +325,26 @@ impl Session {
     /// The latest lines of the conversation.
     pub fn history(&self) -> Vec<Line> {
         self.lock().lines.iter().cloned().collect()
+    }
+
+    /// Sends its sound and pictures to `sink`, too. A sink is no viewer: it keeps no session alive.
+    pub fn receive(&self, sink: Arc<dyn MediaSink>) {
+        self.player.add_sink(sink);
+    }
+
+    /// Tells everybody.
+    pub fn tell(&self, event: Event) {
+        self.notify(event, None);
+    }
+
+    /// Whether it is ending.
+    pub fn is_over(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Waits for its end.
+    pub async fn over(&self) {
+        self.stop.cancelled().await;
     }
 
     fn notify(&self, event: Event, origin: Option<Origin>) {
@@ -345,7 +386,7 @@ impl Session {
             biased;
             () = self.stop.cancelled() => None,
             over = &mut ended => Some(over),
-            _ = audience::absent(&mut viewers, LINGER) => {
+            _ = audience::absent(&mut viewers, LINGER, Viewers::all_have_left) => {
                 self.lock().reason.get_or_insert("client");
                 None
             }

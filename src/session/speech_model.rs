@@ -211,7 +211,7 @@ mod tests {
         let shared = shared(&config);
         let slot = shared.registry.reserve().unwrap();
         let session = Session::start(&shared, slot, &shared.catalogue.get("").unwrap()).unwrap();
-        session.viewers.send_replace(1);
+        session.viewers.send_modify(|viewers| viewers.seats = 1);
         let mut notices = session.subscribe();
         let place = shared.speech_models.try_take().unwrap();
         let conversation = Conversation::start(place, "uid".into(), Duration::from_millis(200), &shared.tracker);

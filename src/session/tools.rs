@@ -43,7 +43,8 @@ struct SwitchAvatar {
 
 impl SwitchAvatar {
     fn new(session: Arc<Session>, catalogue: Arc<Catalogue>) -> Self {
-        let ids: Vec<&str> = catalogue.usable().map(Character::id).collect();
+        let usable = catalogue.usable();
+        let ids: Vec<&str> = usable.iter().map(Character::id).collect();
         let id = json!({"type": "string", "enum": ids});
         let spec = Spec {
             name: "switch_avatar".into(),

@@ -2,7 +2,7 @@
 //!
 //! In: the peer's events and the session's notices. Out: requests to the session, messages to the viewer. One task each.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use super::recording::{Coming, RecordingError};
 use super::{Busy, Notice, Session, Shared, check_text, short};
 use crate::media::AudioFrame;
 use crate::render::{Catalogue, Gesture};
-use crate::rtc::{self, Offer, Peer};
+use crate::rtc::{self, Fragment, Offer, Peer};
 use crate::tts::Manner;
 
 /// Viewers of one session: each is sent every packet.
@@ -74,6 +74,21 @@ impl Link {
         self.peer.add_candidate(candidate).await
     }
 
+    /// Takes another path to the viewer, as `fragment` wants it. What the viewer is to be told.
+    pub async fn restart_by(&self, fragment: &Fragment, asked: Option<SocketAddr>) -> Result<Fragment, JoinError> {
+        Ok(self.peer.restart_by(fragment, asked).await?)
+    }
+
+    /// Whether `fragment` wants another path, and is not about the present one.
+    pub async fn is_restarted_by(&self, fragment: &Fragment) -> bool {
+        self.peer.is_restarted_by(fragment).await
+    }
+
+    /// What names the present path: another one after each restart.
+    pub async fn path_name(&self) -> String {
+        self.peer.path_name().await
+    }
+
     /// The next 20 ms of a microphone that does not come by RTP. Dropped and counted if the ears are behind.
     pub fn hear(&self, frame: &AudioFrame) {
         self.peer.hear(frame);
@@ -108,7 +123,7 @@ impl Session {
         shared: &Arc<Shared>,
         catalogue: &Arc<Catalogue>,
         offer: Offer,
-        asked: Option<IpAddr>,
+        asked: Option<SocketAddr>,
         terms: Terms,
     ) -> Result<Joined, JoinError> {
         let seat = Seat::take(self)?;
@@ -136,10 +151,18 @@ impl Session {
             heard: None,
             chat: None,
             gateway: terms.events,
-            _seat: seat,
+            seat,
         };
         shared.tracker.spawn(viewer.watch(events).instrument(span));
         Ok(Joined { viewer: id, sdp, link })
+    }
+
+    /// The same viewer on another path, if `offer` is another of a viewer that is here.
+    pub async fn rejoin(&self, offer: &Offer, asked: Option<SocketAddr>) -> Option<Result<Joined, JoinError>> {
+        let (viewer, link) =
+            self.lock().links.iter().find(|(_, link)| link.peer.is_of(offer)).map(|(id, link)| (*id, link.clone()))?;
+        let answered = link.peer.restart(offer.clone(), asked).await;
+        Some(answered.map(|sdp| Joined { viewer, sdp, link }).map_err(JoinError::from))
     }
 
     /// What can be done with a viewer, while it is here.
@@ -155,22 +178,35 @@ impl Session {
 }
 
 /// A viewer's place, counted while it is held.
-pub(super) struct Seat(Arc<Session>);
+pub(super) struct Seat {
+    session: Arc<Session>,
+    away: bool,
+}
 
 impl Seat {
     pub(super) fn take(session: &Arc<Session>) -> Result<Self, JoinError> {
-        let taken = session.viewers.send_if_modified(|count| {
-            let free = *count < MAX_VIEWERS;
-            *count += usize::from(free);
+        let taken = session.viewers.send_if_modified(|viewers| {
+            let free = viewers.seats < MAX_VIEWERS;
+            viewers.seats += usize::from(free);
             free
         });
-        if taken { Ok(Self(Arc::clone(session))) } else { Err(JoinError::Full) }
+        if taken { Ok(Self { session: Arc::clone(session), away: false }) } else { Err(JoinError::Full) }
+    }
+
+    /// Whether its viewer is not heard of.
+    fn set_away(&mut self, away: bool) {
+        if std::mem::replace(&mut self.away, away) != away {
+            self.session.viewers.send_modify(|viewers| if away { viewers.away += 1 } else { viewers.away -= 1 });
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.viewers.send_modify(|count| *count -= 1);
+        self.session.viewers.send_modify(|viewers| {
+            viewers.seats -= 1;
+            viewers.away -= usize::from(self.away);
+        });
     }
 }
 
@@ -190,7 +226,7 @@ struct Viewer {
     chat: Option<Chat>,
     /// Who brought it.
     gateway: Option<mpsc::Sender<rtc::Event>>,
-    _seat: Seat,
+    seat: Seat,
 }
 
 impl Viewer {
@@ -233,7 +269,7 @@ impl Viewer {
             | rtc::Event::Message { label, .. }
             | rtc::Event::Binary { label, .. }
             | rtc::Event::BadMessage { label, .. } => Some(label),
-            rtc::Event::Connected | rtc::Event::Closed(_) => None,
+            rtc::Event::Connected | rtc::Event::Away(_) | rtc::Event::Closed(_) => None,
         };
         if label.is_some_and(|label| label == VISAVIS) {
             return false;
@@ -251,6 +287,10 @@ impl Viewer {
             rtc::Event::Connected => {
                 info!("viewer connected");
                 self.session.player.add_sink(self.peer.sink());
+            }
+            rtc::Event::Away(away) => {
+                info!(away, "viewer's network");
+                self.seat.set_away(away);
             }
             rtc::Event::ChannelOpen(label) if label == VISAVIS => self.tell(&self.hello()).await,
             rtc::Event::Message { label, text } if label == VISAVIS => {

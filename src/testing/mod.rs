@@ -15,6 +15,6 @@ pub use tone::Tone;
 pub fn minds_for(character: &Character, minds: Minds) -> Minds {
     match character {
         Character::Flash => Minds { voice: Arc::new(Tone), ..minds },
-        Character::Pack(_) => minds,
+        Character::Pack(_) | Character::Film(_) => minds,
     }
 }

@@ -163,7 +163,7 @@ impl HumanPlayer {
     /// Sends frames to `sink`, too.
     pub fn add_sink(&self, sink: Arc<dyn MediaSink>) {
         // The encode thread says so, too, a picture later; this is the picture.
-        if sink.video_codec().is_some() {
+        if sink.watches() {
             self.watched.set(true);
         }
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner).push(sink);

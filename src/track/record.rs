@@ -1,5 +1,5 @@
 //! Encoded frames to an MP4 file: H.264 and Opus as they come from the encoders, muxed by `FFmpeg`. Blocking; used from
-//! the encode thread, whose queue keeps file I/O away from playout.
+//! the encode thread offline, and from a thread of its own where somebody watches.
 
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use ffmpeg_next::ffi::{
     AV_INPUT_BUFFER_PADDING_SIZE, AVCodecID, AVCodecParameters, AVMediaType, av_channel_layout_default, av_mallocz,
 };
-use ffmpeg_next::{Packet, Rational, codec, format};
+use ffmpeg_next::{Dictionary, Packet, Rational, codec, format};
 
 use super::Encoded;
 use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, MediaTime, VIDEO_CLOCK_HZ, VIDEO_PTIME};
@@ -16,6 +16,8 @@ use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, MediaTime, VIDEO_CLOCK_HZ, VIDEO_
 /// Samples at 48 kHz that a decoder drops at the start: libopus' look-ahead of 6.5 ms (RFC 7845 §4.2).
 const OPUS_PRE_SKIP: u16 = 312;
 const OPUS_CLOCK_HZ: u32 = 48_000;
+/// One second each: what a power cut or `kill -9` costs.
+const FRAGMENT_MICROSECONDS: &str = "1000000";
 const VIDEO: usize = 0;
 const AUDIO: usize = 1;
 
@@ -39,6 +41,15 @@ pub enum Mp4Error {
     },
 }
 
+/// How a file is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One index at the end: smallest, and nothing without it.
+    Whole,
+    /// An index a second (ISO/IEC 14496-12 §8.8): it plays up to the last second also if it was never finished.
+    Fragments,
+}
+
 /// A file that is being written.
 pub struct Mp4Writer {
     path: PathBuf,
@@ -52,7 +63,7 @@ unsafe impl Send for Mp4Writer {}
 
 impl Mp4Writer {
     /// Begins a file whose first picture is `keyframe` (Annex B, with its parameter sets), `width` × `height`.
-    pub fn create(path: &Path, keyframe: &[u8], width: u32, height: u32) -> Result<Self, Mp4Error> {
+    pub fn create(path: &Path, layout: Layout, keyframe: &[u8], width: u32, height: u32) -> Result<Self, Mp4Error> {
         let failed = |source| Mp4Error::Ffmpeg { path: path.to_owned(), source };
         let mut output = format::output(path).map_err(failed)?;
         {
@@ -70,7 +81,13 @@ impl Mp4Writer {
             set_audio(&mut parameters);
             audio.set_parameters(parameters);
         }
-        output.write_header().map_err(failed)?;
+        let mut options = Dictionary::new();
+        if layout == Layout::Fragments {
+            options.set("movflags", "empty_moov+default_base_moof");
+            options.set("frag_duration", FRAGMENT_MICROSECONDS);
+            options.set("flush_packets", "1");
+        }
+        output.write_header_with(options).map_err(failed)?;
         Ok(Self { path: path.to_owned(), output, end: Duration::ZERO })
     }
 
@@ -109,7 +126,7 @@ fn ticks(pts: MediaTime, clock_hz: u32) -> i64 {
 }
 
 /// The SPS and PPS that lead a keyframe, with their start codes (RFC 6184 §1.3: types 7 and 8).
-fn parameter_sets(annex_b: &[u8]) -> Vec<u8> {
+pub(super) fn parameter_sets(annex_b: &[u8]) -> Vec<u8> {
     let mut sets = Vec::new();
     let starts: Vec<usize> = (0..annex_b.len().saturating_sub(3)).filter(|&i| annex_b[i..i + 3] == [0, 0, 1]).collect();
     for (n, &start) in starts.iter().enumerate() {
@@ -125,7 +142,7 @@ fn parameter_sets(annex_b: &[u8]) -> Vec<u8> {
 }
 
 #[expect(unsafe_code, reason = "ffmpeg-next has no setters for codec parameters")]
-fn set_video(parameters: &mut codec::Parameters, sets: &[u8], width: u32, height: u32) {
+pub(super) fn set_video(parameters: &mut codec::Parameters, sets: &[u8], width: u32, height: u32) {
     // SAFETY: `parameters` owns the struct and is borrowed mutably; only plain fields are written.
     let p = unsafe { &mut *parameters.as_mut_ptr() };
     p.codec_type = AVMediaType::AVMEDIA_TYPE_VIDEO;
@@ -190,7 +207,8 @@ mod tests {
         for n in 0..25_u64 {
             let picture = video.encode(&VideoFrame::black(64, 48), false).unwrap();
             let pts = MediaTime { ticks: n * 3_600, rate_hz: 90_000 };
-            let writer = writer.get_or_insert_with(|| Mp4Writer::create(&path, &picture.data, 64, 48).unwrap());
+            let writer =
+                writer.get_or_insert_with(|| Mp4Writer::create(&path, Layout::Whole, &picture.data, 64, 48).unwrap());
             let (data, keyframe) = (picture.data, picture.keyframe);
             writer.write(&Encoded::Video { codec: VideoCodec::H264, data, keyframe, pts, size: (64, 48) }).unwrap();
             for half in 0..2 {

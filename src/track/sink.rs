@@ -1,9 +1,11 @@
 //! Where paced, encoded frames go: a viewer, a file, a test's probe.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::codec::VideoCodec;
-use crate::media::{AudioFrame, MediaTime, TurnId};
+use crate::media::{AudioFrame, MediaTime, TurnId, VideoFrame};
 
 /// One encoded frame and its presentation time.
 #[derive(Clone, Debug)]
@@ -30,6 +32,17 @@ pub enum Encoded {
     },
 }
 
+impl Encoded {
+    /// The same frame with a stamp that counts from `origin`; `None` if it is older.
+    pub(super) fn since(&self, origin: MediaTime) -> Option<Self> {
+        let mut frame = self.clone();
+        let (Self::Audio { pts, .. } | Self::Video { pts, .. }) = &mut frame;
+        let before = origin.ticks * u64::from(pts.rate_hz) / u64::from(origin.rate_hz);
+        pts.ticks = pts.ticks.checked_sub(before)?;
+        Some(frame)
+    }
+}
+
 /// Takes encoded frames. Called from the encode thread: no method blocks.
 pub trait MediaSink: Send + Sync {
     /// The codec it wants pictures in; `None`, as it comes, for sound alone. Fixed for the sink's life.
@@ -49,6 +62,14 @@ pub trait MediaSink: Send + Sync {
 
     /// Takes a frame. A sink that is too slow drops it and asks for a keyframe later.
     fn push(&self, _frame: &Encoded) {}
+
+    /// Whether it wants pictures, coded or not.
+    fn watches(&self) -> bool {
+        self.video_codec().is_some()
+    }
+
+    /// Takes a picture as it was before it was coded.
+    fn see(&self, _picture: &Arc<VideoFrame>) {}
 
     /// Takes 20 ms of sound as they were before they were coded, and the answer that they belong to: for those who send
     /// another codec, or none.

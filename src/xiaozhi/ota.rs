@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, StatusCode, header};
 use poem::web::{Data, Json};
 use poem::{IntoResponse, Request, Response, handler};
@@ -51,7 +52,8 @@ fn socket_url(gateway: &Gateway, request: &Request) -> String {
     let is_proxied = peer.is_some_and(|peer| gateway.trusted_proxies.contains(&peer));
     let forwarded = |name: &str| if is_proxied { first(request.headers(), name) } else { None };
     let host = forwarded("x-forwarded-host").or_else(|| first(request.headers(), header::HOST.as_str()));
-    let scheme = if forwarded("x-forwarded-proto") == Some("https") { "wss" } else { "ws" };
+    let is_secure = *request.scheme() == Scheme::HTTPS || forwarded("x-forwarded-proto") == Some("https");
+    let scheme = if is_secure { "wss" } else { "ws" };
     format!("{scheme}://{}{}", host.unwrap_or("localhost:8010"), super::DEVICE_PATH)
 }
 

@@ -3,7 +3,7 @@
 // Only names, ports and paths are replaced, and each replacement must find what it replaces.
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -191,11 +191,23 @@ test('through coturn alone, with the names and passwords that we make, the page 
   let log = '';
   turn.stdout.on('data', (data) => (log += data));
   await stunAnswers(host, port);
-  const own = await Server.start({
-    VISAVIS_WEBRTC__TURN__URLS: `["turn:${host}:${port}?transport=udp"]`, VISAVIS_WEBRTC__TURN__SECRET: 'south',
-  }, host);
+  const urls = `["turn:${host}:${port}?transport=udp"]`;
+  const own = await Server.start({ VISAVIS_WEBRTC__TURN__URLS: urls, VISAVIS_WEBRTC__TURN__SECRET: 'south' }, host);
+  const wrong = await Server.start({ VISAVIS_WEBRTC__TURN__URLS: urls, VISAVIS_WEBRTC__TURN__SECRET: 'north' }, host);
   try {
     chromium = await browser();
+    // A wrong password is said in words, on the page and by the doctor.
+    for (const [locale, words] of [['en-US', /relay \(TURN\) refuses the password/], ['zh-CN', /中继（TURN）拒绝了/]]) {
+      const refused = await (await chromium.newContext({ locale })).newPage();
+      await refused.goto(`${wrong.url}/?ice=relay`);
+      await refused.getByText(words).waitFor({ timeout: 10_000 });
+      await refused.context().close();
+    }
+    const doctor = (secret) => spawnSync(binary, ['doctor', '--json'], {
+      cwd: root, env: { ...process.env, VISAVIS_SERVER__LISTEN: `${host}:${own.port}`, VISAVIS_WEBRTC__TURN__URLS: urls, VISAVIS_WEBRTC__TURN__SECRET: secret },
+    });
+    const relay = (secret) => JSON.parse(doctor(secret).stdout).findings.find(({ what }) => what === 'relay');
+    assert.deepEqual([relay('south').mark, relay('north').code], ['good', 'turn_auth']);
     const page = await watch(await chromium.newContext(), `${own.url}/?ice=relay`);
     await until('sound and pictures', async () => (await inbound(page)).video?.framesDecoded > 25);
     const pair = await page.evaluate(async () => {
@@ -207,5 +219,6 @@ test('through coturn alone, with the names and passwords that we make, the page 
     assert.match(log, /session|allocation/i);
   } finally {
     await own.stop();
+    await wrong.stop();
   }
 });

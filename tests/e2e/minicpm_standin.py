@@ -49,6 +49,7 @@ class Model:
             "close_ws": 0,  # the upload is closed with this code at the next slice
             "init": 200,
             "deaf": False,  # nothing that is said is understood
+            "late": 0.0,  # seconds until a question is taken
         }
         self.order = []
         self.faults = []
@@ -235,6 +236,7 @@ async def completions(request):
     if request.headers.get("service") != "minicpmo-server":
         model.fault("completions: no service")
     body = await request.json()
+    await asyncio.sleep(model.mode["late"])
     assert body["stream"] is True and body["messages"][0]["role"] == "user"
     model.log("completions", uid=uid, slices_before=len(model.pcm))
     if model.mode["busy"]:

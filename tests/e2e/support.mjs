@@ -82,7 +82,7 @@ export class Server {
 }
 
 /** Chromium without its own errands: no request of the browser itself leaves the machine. */
-const launchOptions = {
+export const launchOptions = {
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
@@ -273,7 +273,7 @@ function coarseLag(reference, recording, rate) {
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Polls until `probe` is true; throws what it was waiting for. */
-export async function until(what, probe, timeout = 10_000) {
+export async function until(what, probe, timeout = 30_000) {
   const began = performance.now();
   for (;;) {
     if (await probe()) return performance.now() - began;

@@ -43,7 +43,7 @@ async def watch(url, session, seconds):
         trickle = {"Content-Type": "application/trickle-ice-sdpfrag"}
         async with http.patch(url + location, data=fragment, headers=trickle) as reply:
             trickled = reply.status
-        async with http.patch(url + location, data="a=ice-ufrag:abcd\r\na=ice-pwd:x\r\n", headers=trickle) as reply:
+        async with http.patch(url + location, data="a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n", headers=trickle) as reply:
             restarted = reply.status
         await asyncio.sleep(seconds)
         fps = (len(frames) - 1) / (frames[-1][0] - frames[0][0])

@@ -7,6 +7,7 @@
 //   peer     {pc, stream, channel}  a new peer connection; its tracks and DataChannel
 //   session  {id, viewer, fresh}  the server's answer; `fresh`: the one that was asked for and not given
 //   refused  {code, session}  a wish that could not be granted and was dropped
+// A lost network ends no connection: it is kept, and looks for another path as soon as the server can be asked (ICE restart).
 // One attempt is alive at a time: each carries a number, and what a stale one still brings is ignored.
 
 import * as api from './api.js';
@@ -18,8 +19,14 @@ const BUDGET_MS = { signalling: 3_000, ice: 8_000, media: 5_000 };
 /** Past these the attempt is given up and a new one made. Chromium's own ICE gives up near 15 s. */
 const LIMIT_MS = { ice: 20_000, media: 20_000 };
 
-/** ICE `disconnected` often heals by itself within a second or two (Wi-Fi roaming). */
-const HEAL_MS = 3_000;
+/** How long a connection without packets is kept: the server keeps its place for as long. */
+const KEPT_MS = 35_000;
+
+/** Between two questions whether the server is there, while it is not. */
+const PROBE_MS = 500;
+
+/** From an answer that names another path to packets on it. */
+const RESTART_MS = 5_000;
 
 /** The server sends 50 sound packets a second, also in silence: seconds without any mean that it is gone.
  * ICE itself notices after five. */
@@ -42,6 +49,10 @@ export class Connection extends EventTarget {
   #codec = '';
   #relayOnly = false;
   #pc = null;
+  /** The one before, until there is another: its end would be a good-bye. */
+  #left = null;
+  #turnFault = '';
+  #wake = () => {};
   #attempt = 0;
   #generation = 0;
   #timers = new Set();
@@ -58,6 +69,12 @@ export class Connection extends EventTarget {
     this.#codec = codec;
     this.#relayOnly = relayOnly;
     addEventListener('online', () => this.#hurry());
+    // Where browsers tell (phones): another kind of network, so that the path is gone. Estimates of speed change all the time.
+    let type = navigator.connection?.type;
+    navigator.connection?.addEventListener?.('change', () => {
+      if (type !== navigator.connection.type) this.#shaky();
+      type = navigator.connection.type;
+    });
     document.addEventListener('visibilitychange', () => !document.hidden && this.#hurry());
     addEventListener('pagehide', () => this.#leavePage());
     addEventListener('pageshow', (event) => event.persisted && this.start());
@@ -94,6 +111,7 @@ export class Connection extends EventTarget {
     this.session = id;
     this.#attempt = 0;
     this.#wasLive = false;
+    this.#drop();
     this.#try();
   }
 
@@ -133,11 +151,13 @@ export class Connection extends EventTarget {
   }
 
   async #try() {
-    const generation = this.#drop();
+    const generation = this.#drop({ keep: true });
     const stale = () => generation !== this.#generation;
     this.#enter('signalling');
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     this.#pc = pc;
+    this.#turnFault = '';
+    pc.addEventListener('icecandidateerror', ({ errorCode }) => !stale() && this.#turnRefused(errorCode));
     // Both ways from the start, so that the microphone needs no new negotiation.
     const audio = pc.addTransceiver(this.#sound ?? 'audio', { direction: 'sendrecv' });
     this.#sender = audio.sender;
@@ -160,6 +180,8 @@ export class Connection extends EventTarget {
         return;
       }
       this.#answered(answer);
+      this.#left?.close();
+      this.#left = null;
       this.#watch(pc, channel, generation);
       this.#emit('peer', { pc, stream, channel });
       this.#enter('ice', { media: mediaAddress(answer.sdp) });
@@ -189,18 +211,61 @@ export class Connection extends EventTarget {
         if (this.phase === 'ice') this.#enter('media');
         if (this.phase === 'shaky') this.#enter('live');
       }
-      if (pc.connectionState === 'failed') this.#lost('ice_failed');
+      if (pc.connectionState === 'failed' && this.phase !== 'shaky') {
+        if (this.live) this.#shaky();
+        else this.#lost('ice_failed');
+      }
       if (pc.connectionState === 'disconnected') this.#shaky();
     });
   }
 
-  /** Gives ICE a moment to heal, unless the server does not answer even by HTTP. */
+  /** No packets: the path may heal by itself, and as soon as the server answers by HTTP another one is looked for. */
   async #shaky() {
     if (!this.live) return;
     const generation = this.#generation;
+    const began = performance.now();
+    const goesOn = () => generation === this.#generation && this.phase === 'shaky';
     this.#enter('shaky');
-    this.#later(HEAL_MS, () => this.phase === 'shaky' && this.#lost('disconnected'));
-    if (!(await api.alive()) && generation === this.#generation && this.phase === 'shaky') this.#lost('unreachable');
+    while (goesOn()) {
+      if (await api.alive()) {
+        if (goesOn() && (await this.#restart(generation))) await this.#pause(RESTART_MS);
+        if (goesOn()) this.#lost('disconnected');
+        return;
+      }
+      if (goesOn() && performance.now() - began > KEPT_MS) this.#lost('unreachable');
+      await this.#pause(PROBE_MS);
+    }
+  }
+
+  /** Asks for another path for the same connection. Whether the server has answered. */
+  async #restart(generation) {
+    const pc = this.#pc;
+    const stale = () => generation !== this.#generation;
+    try {
+      const iceServers = await api.iceServers();
+      if (stale()) return false;
+      pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
+      pc.restartIce();
+      await pc.setLocalDescription();
+      const answer = await api.offer({ sdp: pc.localDescription.sdp, type: 'offer', sessionid: this.session });
+      if (answer.viewer !== this.#viewer) {
+        // We came too late, and it took us for somebody new.
+        api.leave(answer.sessionid, answer.viewer);
+        return false;
+      }
+      if (!stale()) await pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
+      return true;
+    } catch (error) {
+      if (!stale() && error.code === 'unknown_session') this.#refused(error);
+      return false;
+    }
+  }
+
+  /** A relay that knows us not says so; one that is not there says nothing. */
+  #turnRefused(code) {
+    if (code !== 401) return;
+    this.#turnFault = 'turn_auth';
+    if (this.#relayOnly && this.phase === 'ice') this.#emit('phase', { phase: 'ice', late: true, attempt: this.#attempt, turn: this.#turnFault });
   }
 
   /** Answers a refusal: give up the wish that cannot be granted, or wait and ask again. */
@@ -234,21 +299,30 @@ export class Connection extends EventTarget {
   }
 
   #again(cause, wait, message) {
-    this.#drop();
+    this.#drop({ keep: true });
     this.#enter('waiting', { cause, wait, message });
     this.#later(wait, () => this.#try());
   }
 
   /** The network is back, or the person is: no reason to sit out a wait. */
   #hurry() {
+    this.#wake();
     if (this.phase === 'waiting') this.#try();
+  }
+
+  /** Waits, unless there is reason to hurry. */
+  #pause(time) {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      setTimeout(resolve, time);
+    });
   }
 
   #enter(phase, detail = {}) {
     this.#clearTimers();
     this.phase = phase;
     const tell = (late) =>
-      this.#emit('phase', { phase, late, attempt: this.#attempt, again: this.#wasLive, ...detail });
+      this.#emit('phase', { phase, late, attempt: this.#attempt, again: this.#wasLive, turn: this.#turnFault, ...detail });
     tell(false);
     if (BUDGET_MS[phase]) this.#later(BUDGET_MS[phase], () => tell(true));
     if (LIMIT_MS[phase]) {
@@ -257,14 +331,21 @@ export class Connection extends EventTarget {
     }
   }
 
-  /** Ends the present attempt; returns the number of the next. */
-  #drop() {
+  /** Ends the present attempt; returns the number of the next. `keep`: without a good-bye, since we come back. */
+  #drop({ keep = false } = {}) {
     this.#clearTimers();
     this.#generation += 1;
     this.#silent = 0;
-    if (this.#pc) this.#emit('closing', {});
-    this.#pc?.close();
-    this.#pc = null;
+    if (this.#pc) {
+      this.#emit('closing', {});
+      this.#left?.close();
+      this.#left = this.#pc;
+      this.#pc = null;
+    }
+    if (!keep) {
+      this.#left?.close();
+      this.#left = null;
+    }
     return this.#generation;
   }
 

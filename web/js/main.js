@@ -27,6 +27,7 @@ import { Stage } from './stage.js';
 import { Stats } from './stats.js';
 import { Status } from './status.js';
 import { Theatre } from './theatre.js';
+import { Trial } from './trial.js';
 
 const $ = (selector) => document.querySelector(selector);
 
@@ -64,6 +65,8 @@ let awaiting = false;
 let explained = false;
 /** A join was asked for; its answer deserves a word. */
 let joining = '';
+/** The person knows that the way is the slow one. */
+let toldOfTcp = false;
 
 function enterState(next) {
   state = next;
@@ -256,6 +259,8 @@ stage.addEventListener('frame', () => connection.frameShown());
 meter.addEventListener('sample', ({ detail }) => {
   stats.sample = detail;
   connection.flowing(detail.packets);
+  if (detail.overTcp && !toldOfTcp) notices.show('path', () => t('note.udp_blocked'), { calm: true });
+  toldOfTcp = detail.overTcp;
 });
 document.addEventListener('visibilitychange', () => keepAwake(connection.live));
 
@@ -321,6 +326,7 @@ menu.addEventListener('device', ({ detail }) => microphone.choose(detail.id));
 picker.addEventListener('pick', ({ detail: { id } }) => {
   if (!channel.switchAvatar(id)) showAvatar(id);
 });
+new Trial($('#trial'), () => connection.session);
 menu.addEventListener('join', ({ detail: { id } }) => {
   joining = id;
   connection.join(id);

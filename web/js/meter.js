@@ -73,7 +73,8 @@ export class Meter extends EventTarget {
       loss: lost > 0 ? lost / (lost + got) : 0,
       soundBuffer: sound,
       pictureBuffer: stay(now.video, before.video),
-      packets: since(now.pair, before.pair, 'packetsReceived') || got,
+      packets: (now.pair?.id === before.pair?.id && since(now.pair, before.pair, 'packetsReceived')) || got,
+      overTcp: !now.local?.relayProtocol && now.remote?.protocol === 'tcp',
       freezes: now.video?.freezeCount ?? 0,
       frozen: since(now.video, before.video, 'freezeCount') > 0,
     };

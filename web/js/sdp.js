@@ -1,6 +1,6 @@
-// The two places where the page looks into codecs and SDP.
+// The places where the page looks into codecs and SDP.
 //
-// In: a transceiver, an answer. Out: codec preferences; the address that media goes to.
+// In: a transceiver, an answer. Out: codec preferences; the address that media goes to; an answer with fewer ways.
 
 /** Puts `codec` ("h264", "vp8") first and its retransmission beside it; for tests of one path. */
 export function preferCodec(transceiver, codec) {
@@ -15,4 +15,10 @@ export function preferCodec(transceiver, codec) {
 export function mediaAddress(sdp) {
   const match = /^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ /im.exec(sdp);
   return match ? { host: match[1], port: match[2] } : { host: location.hostname, port: location.port || '443' };
+}
+
+/** The answer without the candidates of other protocols than `protocol` ("udp", "tcp"). */
+export function onlyBy(protocol, sdp) {
+  const isOther = (line) => line.startsWith('a=candidate:') && line.split(' ')[2].toLowerCase() !== protocol;
+  return sdp.split('\r\n').filter((line) => !isOther(line)).join('\r\n');
 }

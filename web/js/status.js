@@ -75,7 +75,7 @@ export class Status {
   }
 
   /** The longer story, for those who can do something about it. */
-  #explain({ phase, late, cause, message, media, attempt }) {
+  #explain({ phase, late, cause, message, media, attempt, turn }) {
     const notices = this.#notices;
     if (phase === 'live' || phase === 'ended') {
       for (const name of ['connection', 'media']) notices.clear(name);
@@ -84,7 +84,7 @@ export class Status {
     } else if (phase === 'waiting' && attempt >= 3) {
       notices.show('connection', () => t('error.unreachable'), { stays: true });
     } else if (phase === 'ice' && late) {
-      notices.show('media', () => t('error.ice_failed', media), { stays: true });
+      notices.show('media', () => (turn ? t(`error.${turn}`) : t('error.ice_failed', media)), { stays: true });
     } else if (phase === 'media') {
       notices.clear('connection');
     }

@@ -89,6 +89,19 @@ enum Layout {
     Rgb,
 }
 
+/// Where a face is in a picture, in pixels; the right and bottom sides are outside. It may jut out of the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaceBox {
+    /// Left.
+    pub x0: i32,
+    /// Top.
+    pub y0: i32,
+    /// Right.
+    pub x1: i32,
+    /// Bottom.
+    pub y1: i32,
+}
+
 /// The pictures of a folder; sessions share it.
 #[derive(Debug)]
 pub struct Clip {
@@ -100,18 +113,24 @@ impl Clip {
     /// The film in `dir`. Reads the head of every picture and decodes none. With `fit`, pictures of another size are
     /// scaled to fill that one, and what juts out is cut off; its sides are even. Blocking.
     pub fn open(dir: &Path, spool: &Arc<Spool>, fit: Option<(u32, u32)>) -> Result<Self, Error> {
-        Self::of(dir, spool, Layout::I420, |(width, height)| fit.unwrap_or((width & !1, height & !1)))
+        Self::of(dir, spool, Layout::I420, None, |(width, height)| fit.unwrap_or((width & !1, height & !1)))
     }
 
     /// Pictures that are not shown but looked at, as red, green and blue, all of them `side` × `side`.
     pub(super) fn crops(dir: &Path, spool: &Arc<Spool>, side: u32) -> Result<Self, Error> {
-        Self::of(dir, spool, Layout::Rgb, |_| (side, side))
+        Self::of(dir, spool, Layout::Rgb, None, |_| (side, side))
+    }
+
+    /// The same, of the pictures in `dir` of which each has its face in one of `places`.
+    pub(super) fn faces(dir: &Path, spool: &Arc<Spool>, side: u32, places: Arc<[Option<FaceBox>]>) -> Result<Self, Error> {
+        Self::of(dir, spool, Layout::Rgb, Some(places), |_| (side, side))
     }
 
     fn of(
         dir: &Path,
         spool: &Arc<Spool>,
         layout: Layout,
+        places: Option<Arc<[Option<FaceBox>]>>,
         size: impl FnOnce((u32, u32)) -> (u32, u32),
     ) -> Result<Self, Error> {
         let files = folder::pictures(dir)?;
@@ -122,14 +141,9 @@ impl Clip {
                 return Err(Error::Differs { path: path.clone(), found, expected });
             }
         }
-        let size = size(expected);
-        let bytes = layout.bytes(size);
-        let kept = spool.reserve(files.len(), bytes).unwrap_or_else(|error| {
-            tracing::warn!(%error, "no spool: pictures are decoded each time they are shown");
-            None
-        });
-        let faulty = AtomicBool::new(false);
-        let reel = Reel { files, size, layout, kept, faulty };
+        let (size, filmed) = (size(expected), expected);
+        let (spool, faulty) = (Arc::clone(spool), AtomicBool::new(false));
+        let reel = Reel { files, size, filmed, layout, places, spool, kept: OnceLock::new(), faulty };
         Ok(Self { reel: Arc::new(reel), ahead: OnceLock::new() })
     }
 
@@ -142,6 +156,11 @@ impl Clip {
     /// Pixels across and down.
     pub fn size(&self) -> (u32, u32) {
         self.reel.size
+    }
+
+    /// Pixels of the files across and down.
+    pub(super) fn filmed(&self) -> (u32, u32) {
+        self.reel.filmed
     }
 
     /// Picture `n`, which is less than [`Self::len`]. One that is damaged is the one before it.
@@ -167,6 +186,21 @@ pub fn mirrored(n: u64, len: usize) -> usize {
 /// Which picture of a film of `source_hz` pictures a second is shown as the `n`th of ours, before any mirroring.
 pub(super) fn resampled(n: u64, source_hz: u32) -> u64 {
     n * u64::from(source_hz) / SHOWN_HZ
+}
+
+/// The first picture of `dir`, whole.
+pub(super) fn first(dir: &Path) -> Result<DynamicImage, Error> {
+    folder::decode(&folder::pictures(dir)?[0])
+}
+
+impl FaceBox {
+    /// What of `image` is in it.
+    fn cut(self, image: &DynamicImage) -> DynamicImage {
+        let inside = |side: i32, whole: u32| side.clamp(0, whole as i32) as u32;
+        let (x, y) = (inside(self.x0, image.width() - 1), inside(self.y0, image.height() - 1));
+        let (right, bottom) = (inside(self.x1, image.width()), inside(self.y1, image.height()));
+        image.crop_imm(x, y, right.saturating_sub(x).max(1), bottom.saturating_sub(y).max(1))
+    }
 }
 
 impl Layout {
@@ -206,29 +240,48 @@ impl Layout {
 struct Reel {
     files: Vec<PathBuf>,
     size: (u32, u32),
+    /// Of the files.
+    filmed: (u32, u32),
     layout: Layout,
-    /// `None`: there is no room, each picture is decoded whenever it is asked for.
-    kept: Option<Kept>,
+    /// What of each picture is kept; `None`: all of it.
+    places: Option<Arc<[Option<FaceBox>]>>,
+    spool: Arc<Spool>,
+    /// Room is taken when the first picture is asked for; `None`: there was none, each is decoded whenever it is asked for.
+    kept: OnceLock<Option<Kept>>,
     /// Whether a damaged picture has been reported.
     faulty: AtomicBool,
 }
 
 impl Reel {
     fn bytes(&self, n: usize) -> Vec<u8> {
-        if let Some(bytes) = self.kept.as_ref().and_then(|kept| kept.take(n)) {
+        if let Some(bytes) = self.kept().and_then(|kept| kept.take(n)) {
             return bytes;
         }
-        let decoded = folder::decode(&self.files[n]).map(|image| self.layout.keep(image, self.size));
+        let place = self.places.as_ref().and_then(|places| *places.get(n)?);
+        let cut = |image: DynamicImage| if let Some(place) = place { place.cut(&image) } else { image };
+        let decoded = folder::decode(&self.files[n]).map(|image| self.layout.keep(cut(image), self.size));
         let bytes = decoded.unwrap_or_else(|error| {
             if !self.faulty.swap(true, Ordering::Relaxed) {
                 tracing::warn!(%error, "a damaged picture: the one before it is shown in its place");
             }
             if n == 0 { self.layout.blank(self.size) } else { self.bytes(n - 1) }
         });
-        if let Some(kept) = &self.kept {
+        if let Some(kept) = self.kept() {
             kept.put(n, &bytes);
         }
         bytes
+    }
+
+    fn kept(&self) -> Option<&Kept> {
+        let reserve = || {
+            let room = self.spool.reserve(self.files.len(), self.layout.bytes(self.size));
+            if !matches!(room, Ok(Some(_))) {
+                let (error, dir) = (room.as_ref().err(), self.files[0].parent());
+                tracing::warn!(?error, ?dir, "no room in the spool: each picture is decoded whenever it is shown");
+            }
+            room.ok().flatten()
+        };
+        self.kept.get_or_init(reserve).as_ref()
     }
 }
 
@@ -242,10 +295,10 @@ struct Ahead {
 impl Ahead {
     fn start(reel: &Arc<Reel>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let thread = reel.kept.is_some().then(|| {
+        let thread = reel.kept().is_some().then(|| {
             let (reel, stop) = (Arc::clone(reel), Arc::clone(&stop));
             let decode = move || {
-                let missing = |n: &usize| reel.kept.as_ref().is_some_and(|kept| !kept.has(*n));
+                let missing = |n: &usize| reel.kept().is_some_and(|kept| !kept.has(*n));
                 let going = |_: &usize| !stop.load(Ordering::Acquire);
                 (0..reel.files.len()).take_while(going).filter(missing).for_each(|n| drop(reel.bytes(n)));
             };

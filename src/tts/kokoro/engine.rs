@@ -6,11 +6,10 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use ort::environment::Environment;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
 use ort::value::Tensor;
 
+use crate::onnx::{self, Device, Options};
 use crate::tts::Error;
 
 /// Where the graph computes its durations; not one of its declared outputs.
@@ -46,10 +45,12 @@ impl Engine {
     /// Loads the runtime from `library` and the graph from `model`. About a second.
     pub(super) fn load(library: &Path, model: &Path) -> Result<Self, Error> {
         let failed = |path: &Path, source| Error::Load { path: path.into(), source };
-        let runtime = runtime(library).map_err(|e| failed(library, e))?;
+        let runtime = onnx::runtime(library).map_err(|e| failed(library, e))?;
         let graph = std::fs::read(model).map_err(|e| failed(model, e.into()))?;
         let graph = open(graph).ok_or_else(|| failed(model, "it is not the graph that models.lock names".into()))?;
-        let session = session(&runtime, &graph, threads()).map_err(|e| failed(model, e.into()))?;
+        // Every clause has another length: memory that is kept for one does not fit the next.
+        let options = Options { threads: onnx::half_the_cores(), device: Device::Cpu, same_shapes: false };
+        let session = onnx::session(&runtime, &graph, options).map_err(|e| failed(model, e.into()))?;
         Ok(Self { session: Mutex::new(session) })
     }
 
@@ -75,33 +76,6 @@ impl Engine {
         };
         run().map_err(|e| Error::Run { model: "kokoro", source: e.into() })
     }
-}
-
-/// The runtime in `library`. It allows one environment a process, so whoever comes first makes it.
-fn runtime(library: &Path) -> Result<Environment, Box<dyn std::error::Error + Send + Sync>> {
-    static RUNTIME: Mutex<Option<Environment>> = Mutex::new(None);
-    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(runtime) = &*runtime {
-        return Ok(runtime.clone());
-    }
-    Ok(runtime.insert(ort::init_from(library)?.build()?).clone())
-}
-
-fn session(runtime: &Environment, graph: &[u8], threads: usize) -> Result<Session, ort::Error> {
-    let mut builder = Session::builder(runtime)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(threads)?
-        // Threads that spin while they wait take the core from those that encode.
-        .with_intra_op_spinning(false)?
-        // Every clause has another length: what is kept for one does not fit the next.
-        .with_memory_pattern(false)?;
-    builder.commit_from_memory(graph)
-}
-
-/// Half the cores, at most four: encoders need the rest, and on two busy cores two threads are
-/// slower than one.
-fn threads() -> usize {
-    (std::thread::available_parallelism().map_or(1, usize::from) / 2).clamp(1, 4)
 }
 
 /// The graph with durations among its outputs, and a speed for each id. A message of protobuf that

@@ -239,7 +239,7 @@ impl Line {
                 let why = if code == "rate_limited" { "消息过于频繁" } else { "消息过长或不是 UTF-8" };
                 self.link.send(&label, &message::error(why).to_string()).await;
             }
-            rtc::Event::Binary { .. } | rtc::Event::Closed(_) => {}
+            rtc::Event::Binary { .. } | rtc::Event::Away(_) | rtc::Event::Closed(_) => {}
         }
     }
 

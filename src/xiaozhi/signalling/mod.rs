@@ -8,7 +8,7 @@ mod limits;
 mod message;
 mod socket;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use poem::web::websocket::{WebSocketConfig, WebSocketStream};
@@ -43,7 +43,7 @@ pub struct Caller {
     /// Where it comes from; `None` if a proxy hides it.
     pub address: Option<IpAddr>,
     /// The address that it asked for.
-    pub asked: Option<IpAddr>,
+    pub asked: Option<SocketAddr>,
     /// The same, as it wrote it.
     pub host: String,
     /// What it calls itself; a new name if that is nothing that could be one.

@@ -1,23 +1,23 @@
-//! How long to wait before the next try.
+//! How long to wait before another server is tried again.
 
 use std::time::Duration;
 
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest while the server is away: it is back in the room this long after the server is back.
+/// The longest while the server is away: we are back this long after the server is back.
 const LONGEST: Duration = Duration::from_secs(8);
 /// The longest where a person has to change something first: a secret, a pin, a room.
 const PATIENT: Duration = Duration::from_mins(1);
 
 /// Waits that double and differ, so that many clients do not come back at once.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The next wait. `patient`: it will not get better by itself.
-    pub(super) fn next(&mut self, patient: bool) -> Duration {
+    pub(crate) fn next(&mut self, patient: bool) -> Duration {
         let longest = if patient { PATIENT } else { LONGEST };
         let wait = FIRST.saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures += 1;
@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// All is well.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }

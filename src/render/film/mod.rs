@@ -1,0 +1,221 @@
+//! A filmed person: the folder that LiveTalking's tools make of a video, and the network that moves the lips.
+//!
+//! In: a folder. Out: a [`Film`], or an [`Error`] that names the file. Nothing in it is believed, nothing of it is run. Loaded at
+//! start-up, blocking; sessions share it.
+
+mod folder;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image::DynamicImage;
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::FilterType;
+
+use self::folder::{Kind, Notes};
+use super::clip::{self, Clip, FaceBox, Spool, mirrored, resampled};
+use super::wav2lip::{Network, NetworkError};
+use crate::media::VideoFrame;
+use crate::models::pickle;
+
+/// Pictures a second of a film that says nothing else: what LiveTalking plays.
+const USUAL_HZ: u32 = 25;
+
+/// Pixels of a thumbnail across and down.
+const THUMBNAIL: u32 = 128;
+
+/// Of posters and thumbnails, to 100.
+const JPEG_QUALITY: u8 = 85;
+
+/// Why a folder is no film that can be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its pictures.
+    #[error(transparent)]
+    Clip(#[from] clip::Error),
+    /// A file cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A pickle that is not read.
+    #[error("{path} {source}", path = path.display())]
+    Pickle {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pickle::Error,
+    },
+    /// Boxes that do not belong to the pictures.
+    #[error("{path} {what}", path = path.display())]
+    Boxes {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// `avatar.json`.
+    #[error("{path}: {what}", path = path.display())]
+    Notes {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Lips need a network.
+    #[error(transparent)]
+    Network(#[from] Arc<NetworkError>),
+}
+
+/// A filmed person. Sessions share it.
+pub struct Film {
+    id: String,
+    names: BTreeMap<String, String>,
+    licence: String,
+    pictures: Clip,
+    faces: Clip,
+    places: Vec<Option<FaceBox>>,
+    hz: u32,
+    network: Arc<Network>,
+    thumbnail: Vec<u8>,
+    poster: Vec<u8>,
+}
+
+impl Film {
+    /// Whether `dir` is laid out as a film.
+    pub fn is_film(dir: &Path) -> bool {
+        Kind::of(dir).is_some()
+    }
+
+    /// Reads the folder `dir`, of a film that is called `id`. Pictures are looked at, not decoded.
+    pub fn load(id: &str, dir: &Path, spool: &Arc<Spool>, network: Arc<Network>) -> Result<Self, Error> {
+        let kind = Kind::of(dir).unwrap_or(Kind::Wav2Lip);
+        let notes = Notes::read(dir)?;
+        let full = dir.join("full_imgs");
+        let places = kind.boxes(dir)?;
+        let pictures = Clip::open(&full, spool, None)?;
+        if places.len() != pictures.len() {
+            let what = format!("holds {} boxes for {} pictures", places.len(), pictures.len());
+            return Err(Error::Boxes { path: dir.join("coords.pkl"), what });
+        }
+        let Some(place) = places.iter().flatten().next() else {
+            return Err(Error::Boxes { path: dir.join("coords.pkl"), what: "holds no box with a face in it".into() });
+        };
+        let poster = image(&full)?;
+        let thumbnail = jpeg(&head(&poster, *place).resize_exact(THUMBNAIL, THUMBNAIL, FilterType::Triangle));
+        let faces = faces(dir, kind, &places, spool, network.side())?;
+        let names = if notes.name.is_empty() { BTreeMap::from([("en".to_owned(), id.to_owned())]) } else { notes.name };
+        Ok(Self {
+            id: id.to_owned(),
+            names,
+            licence: notes.licence,
+            pictures,
+            faces,
+            places,
+            hz: notes.fps.unwrap_or(USUAL_HZ),
+            network,
+            thumbnail,
+            poster: jpeg(&poster),
+        })
+    }
+
+    /// What requests and the configuration call it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What people call it, by language.
+    pub fn names(&self) -> &BTreeMap<String, String> {
+        &self.names
+    }
+
+    /// SPDX identifier of the pictures' licence; empty: nobody said.
+    pub fn licence(&self) -> &str {
+        &self.licence
+    }
+
+    /// Pixels across and down; even.
+    pub fn size(&self) -> (u32, u32) {
+        self.pictures.size()
+    }
+
+    /// 128 × 128 for a picker, JPEG.
+    pub fn thumbnail(&self) -> &[u8] {
+        &self.thumbnail
+    }
+
+    /// The first picture, JPEG.
+    pub fn poster(&self) -> &[u8] {
+        &self.poster
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The `n`th picture that is shown.
+    pub(super) fn picture(&self, n: u64) -> Arc<VideoFrame> {
+        self.pictures.frame(self.index(n))
+    }
+
+    /// Its face as the network sees it, red, green and blue.
+    pub(super) fn face(&self, n: u64) -> Vec<u8> {
+        self.faces.bytes(self.index(n))
+    }
+
+    /// Where in it the face is; `None`: none was found.
+    pub(super) fn place(&self, n: u64) -> Option<FaceBox> {
+        self.places[self.index(n)]
+    }
+
+    fn index(&self, n: u64) -> usize {
+        mirrored(resampled(n, self.hz), self.pictures.len())
+    }
+}
+
+impl std::fmt::Debug for Film {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Film({:?}, {} pictures)", self.id, self.pictures.len())
+    }
+}
+
+/// The faces that lie in the folder, if they have the network's size; else they are cut out of the pictures.
+fn faces(dir: &Path, kind: Kind, places: &[Option<FaceBox>], spool: &Arc<Spool>, side: u32) -> Result<Clip, Error> {
+    let ready = dir.join("face_imgs");
+    if kind == Kind::Wav2Lip && ready.is_dir() {
+        let faces = Clip::crops(&ready, spool, side)?;
+        if faces.filmed() == (side, side) && faces.len() == places.len() {
+            return Ok(faces);
+        }
+    }
+    Ok(Clip::faces(&dir.join("full_imgs"), spool, side, places.into())?)
+}
+
+fn image(dir: &Path) -> Result<DynamicImage, Error> {
+    Ok(clip::first(dir)?)
+}
+
+/// The head: the face and as much around it.
+fn head(picture: &DynamicImage, place: FaceBox) -> DynamicImage {
+    let side = (place.x1 - place.x0).max(place.y1 - place.y0) as u32 * 3 / 2;
+    let side = side.clamp(1, picture.width().min(picture.height()));
+    let from = |middle: i32, whole: u32| (middle / 2 - side as i32 / 2).clamp(0, (whole - side) as i32) as u32;
+    let (x, y) = (from(place.x0 + place.x1, picture.width()), from(place.y0 + place.y1, picture.height()));
+    picture.crop_imm(x, y, side, side)
+}
+
+fn jpeg(picture: &DynamicImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let rgb = DynamicImage::ImageRgb8(picture.to_rgb8());
+    rgb.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)).expect("memory takes what is written");
+    bytes.into_inner()
+}

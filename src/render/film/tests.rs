@@ -1,0 +1,226 @@
+//! Films from a folder to their pictures, with a network of ours that opens a mouth as wide as the sound is loud.
+
+use image::{Rgb, RgbImage};
+
+use super::*;
+use crate::media::{AudioFrame, SAMPLES_PER_FRAME};
+use crate::onnx::Device;
+use crate::render::LipSync;
+use crate::render::clip::tests::TempDir;
+use crate::render::wav2lip::{FilmFace, NetworkFile};
+
+const PICTURE: u64 = 640;
+const PICTURES: u8 = 6;
+
+/// Where faces are: 20..84 across, 30..94 down, in pictures of 110 × 130.
+const BOX: [i32; 4] = [20, 30, 84, 94];
+
+/// A film of skin: the wall behind it tells the number of the picture.
+fn film_dir(name: &str) -> TempDir {
+    let dir = TempDir::new(name);
+    let folder = dir.0.join("anna");
+    std::fs::create_dir_all(folder.join("full_imgs")).unwrap();
+    for n in 0..PICTURES {
+        let face = |x: u32, y: u32| (20..84).contains(&x) && (30..94).contains(&y);
+        let colour = |x, y| if face(x, y) { Rgb([220, 170, 140]) } else { Rgb([n * 40; 3]) };
+        RgbImage::from_fn(110, 130, colour).save(folder.join(format!("full_imgs/{n:08}.png"))).unwrap();
+    }
+    boxes(&folder, &[BOX[1], BOX[3], BOX[0], BOX[2]], PICTURES.into());
+    dir
+}
+
+/// A pickle of protocol 0, of `count` times the same box.
+fn boxes(folder: &Path, sides: &[i32; 4], count: usize) {
+    let one = format!("({}ta", sides.map(|side| format!("I{side}\n")).concat());
+    std::fs::write(folder.join("coords.pkl"), format!("(l{}.", one.repeat(count))).unwrap();
+}
+
+fn network() -> Arc<Network> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = NetworkFile {
+        library: root.join("models/onnxruntime/libonnxruntime.so"),
+        graph: root.join("tests/corpus/wav2lip/talker.onnx"),
+        device: Device::Cpu,
+        threads: 1,
+        live: false,
+    };
+    Arc::new(Network::load(&file).unwrap())
+}
+
+fn load(dir: &TempDir) -> Result<Film, Error> {
+    Film::load("anna", &dir.0.join("anna"), &Spool::new(&std::env::temp_dir(), 1 << 24), network())
+}
+
+fn luma_at(picture: &VideoFrame, x: usize, y: usize) -> u8 {
+    picture.planes()[0][y * picture.width() as usize + x]
+}
+
+/// The mouth is at 76 % of the box.
+fn mouth(picture: &VideoFrame) -> u8 {
+    luma_at(picture, 52, 79)
+}
+
+fn loud() -> AudioFrame {
+    AudioFrame(std::array::from_fn(|n| if n % 90 < 45 { 9_000 } else { -9_000 }))
+}
+
+/// Plays `speech` frames from the first sample on, and silence after it, as the worker does; the pictures.
+fn play(face: &mut FilmFace, speech: usize, pictures: u64) -> Vec<Arc<VideoFrame>> {
+    let mut told = 0;
+    (0..pictures)
+        .map(|n| {
+            let at = n * PICTURE;
+            while told < speech && told as u64 * 320 < at + 22 * 320 {
+                face.listen(told as u64 * SAMPLES_PER_FRAME as u64, &loud());
+                told += 1;
+                if told == speech {
+                    face.fall_silent(told as u64 * SAMPLES_PER_FRAME as u64);
+                }
+            }
+            face.picture(at, &[AudioFrame::SILENCE; 2])
+        })
+        .collect()
+}
+
+#[test]
+fn somebody_who_is_silent_is_the_film_there_and_back() {
+    let dir = film_dir("film-silent");
+    let film = Arc::new(load(&dir).unwrap());
+    assert_eq!(film.size(), (110, 130));
+    let pictures = play(&mut FilmFace::new(Arc::clone(&film)), 0, 13);
+    let walls: Vec<u8> = pictures.iter().map(|picture| luma_at(picture, 2, 2)).collect();
+    let wall = |n: u8| crate::render::clip::luma([i32::from(n) * 40; 3]);
+    assert_eq!(walls, [0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0, 0].map(wall));
+    assert!(pictures.iter().all(|picture| mouth(picture) == mouth(&pictures[0])));
+}
+
+#[test]
+fn the_mouth_opens_with_the_voice_and_the_rest_of_the_picture_stays() {
+    let dir = film_dir("film-speaks");
+    let film = Arc::new(load(&dir).unwrap());
+    let pictures = play(&mut FilmFace::new(Arc::clone(&film)), 40, 45);
+    let shut = mouth(&film.picture(0));
+    // 0.8 s of speech: 20 pictures. It fades in over three, and is gone after the pause that bridges clauses.
+    for (n, picture) in (0_u64..).zip(&pictures) {
+        let filmed = film.picture(n);
+        if (3..16).contains(&n) {
+            assert!(mouth(picture) + 40 < shut, "picture {n}: {} of {shut}", mouth(picture));
+        }
+        if n >= 36 {
+            assert!(*picture == filmed, "picture {n} is not the film's");
+        }
+        for (x, y) in [(2, 2), (52, 40), (108, 79), (52, 120)] {
+            assert_eq!(luma_at(picture, x, y), luma_at(&filmed, x, y), "picture {n} at {x} {y}");
+        }
+    }
+}
+
+#[test]
+fn an_interruption_shuts_the_mouth() {
+    let dir = film_dir("film-cut");
+    let film = Arc::new(load(&dir).unwrap());
+    let mut face = FilmFace::new(Arc::clone(&film));
+    play(&mut face, 60, 8);
+    face.cut(8 * PICTURE);
+    let after: Vec<u8> = (8..30).map(|n| mouth(&face.picture(n * PICTURE, &[AudioFrame::SILENCE; 2]))).collect();
+    assert_eq!(after.last(), Some(&mouth(&film.picture(0))), "{after:?}");
+    assert!(after[12..].iter().all(|level| *level == after[21]), "{after:?}");
+}
+
+#[test]
+fn what_nobody_sees_is_not_asked_of_the_network_and_comes_back_when_somebody_looks() {
+    let dir = film_dir("film-unseen");
+    let film = Arc::new(load(&dir).unwrap());
+    let mut face = FilmFace::new(Arc::clone(&film));
+    (0..60).for_each(|n| face.listen(n * 320, &loud()));
+    (0..10).for_each(|n| face.pass(n * PICTURE, &[AudioFrame::SILENCE; 2]));
+    assert!(face.nothing_is_asked());
+    let pictures: Vec<u8> = (10..16).map(|n| mouth(&face.picture(n * PICTURE, &[AudioFrame::SILENCE; 2]))).collect();
+    assert!(pictures[5] + 40 < mouth(&film.picture(0)), "{pictures:?}");
+}
+
+#[test]
+fn faces_that_lie_in_the_folder_are_taken_if_they_have_the_networks_size() {
+    let dir = film_dir("film-faces");
+    let faces = dir.0.join("anna/face_imgs");
+    std::fs::create_dir_all(&faces).unwrap();
+    let green = |side: u32| {
+        (0..PICTURES)
+            .for_each(|n| RgbImage::from_pixel(side, side, Rgb([0, 200, 0])).save(faces.join(format!("{n}.png"))).unwrap());
+    };
+    green(96);
+    assert_eq!(load(&dir).unwrap().face(0)[..3], [0, 200, 0]);
+    green(256);
+    assert_eq!(load(&dir).unwrap().face(0)[..3], [220, 170, 140]);
+}
+
+#[test]
+fn a_folder_of_musetalk_is_a_film_too() {
+    let dir = film_dir("film-musetalk");
+    let folder = dir.0.join("anna");
+    std::fs::write(folder.join("mask_coords.pkl"), "(l.").unwrap();
+    boxes(&folder, &BOX, PICTURES.into());
+    let film = load(&dir).unwrap();
+    assert_eq!(film.place(3), Some(FaceBox { x0: 20, y0: 30, x1: 84, y1: 94 }));
+    assert_eq!(film.face(0)[..3], [220, 170, 140]);
+}
+
+#[test]
+fn notes_name_the_film_and_set_its_pace() {
+    let dir = film_dir("film-notes");
+    std::fs::write(dir.0.join("anna/avatar.json"), r#"{"name":{"en":"Anna"},"fps":50,"licence":"CC0-1.0"}"#).unwrap();
+    let film = load(&dir).unwrap();
+    assert_eq!((film.names()["en"].as_str(), film.licence()), ("Anna", "CC0-1.0"));
+    assert_eq!(luma_at(&film.picture(1), 2, 2), crate::render::clip::luma([80; 3]));
+    assert!(film.poster().starts_with(&[0xFF, 0xD8]) && image::load_from_memory(film.thumbnail()).unwrap().width() == 128);
+}
+
+#[test]
+fn a_folder_that_does_not_fit_together_is_refused_by_name() {
+    let dir = film_dir("film-wrong");
+    let folder = dir.0.join("anna");
+    let fault = |dir: &TempDir| load(dir).unwrap_err().to_string();
+    boxes(&folder, &[30, 94, 20, 84], 5);
+    assert!(fault(&dir).contains("5 boxes for 6 pictures"), "{}", fault(&dir));
+    boxes(&folder, &[0, 0, 0, 0], 6);
+    assert!(fault(&dir).contains("no box with a face"), "{}", fault(&dir));
+    std::fs::write(folder.join("coords.pkl"), "cos\nsystem\n(S'touch /tmp/x'\ntR.").unwrap();
+    assert!(fault(&dir).contains("os.system"), "{}", fault(&dir));
+    std::fs::write(folder.join("coords.pkl"), "").unwrap();
+    assert!(fault(&dir).contains("cut off"), "{}", fault(&dir));
+    std::fs::remove_file(folder.join("coords.pkl")).unwrap();
+    assert!(fault(&dir).contains("coords.pkl"), "{}", fault(&dir));
+}
+
+#[test]
+fn a_network_that_is_missing_or_another_is_refused_in_words() {
+    let file = |graph: &str| NetworkFile {
+        library: Path::new(env!("CARGO_MANIFEST_DIR")).join("models/onnxruntime/libonnxruntime.so"),
+        graph: Path::new(env!("CARGO_MANIFEST_DIR")).join(graph),
+        device: Device::Cpu,
+        threads: 1,
+        live: true,
+    };
+    let fault = |graph| Network::load(&file(graph)).err().unwrap().to_string();
+    assert!(fault("tests/corpus/wav2lip/gone.onnx").contains("wav2lip.pth"));
+    assert!(fault("models/hibari/oov.onnx").contains("[B, 6, H, W]"), "{}", fault("models/hibari/oov.onnx"));
+    assert!(fault("Cargo.toml").contains("Cargo.toml"));
+}
+
+#[test]
+fn a_checkpoint_in_the_networks_place_is_converted_and_another_file_is_refused() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = TempDir::new("film-checkpoint");
+    let file = NetworkFile {
+        library: root.join("models/onnxruntime/libonnxruntime.so"),
+        graph: dir.0.join("wav2lip.onnx"),
+        device: Device::Cpu,
+        threads: 1,
+        live: true,
+    };
+    std::fs::write(dir.0.join("wav2lip.pth"), "no checkpoint").unwrap();
+    assert!(Network::load(&file).err().unwrap().to_string().contains("wav2lip.pth"));
+    std::fs::copy(root.join("tests/corpus/wav2lip/tiny.pth"), dir.0.join("wav2lip.pth")).unwrap();
+    assert_eq!(Network::load(&file).unwrap().side(), 96);
+    assert!(file.graph.exists());
+}

@@ -1,0 +1,189 @@
+//! The face of a filmed person whose lips a network moves.
+//!
+//! In: a [`Film`], and sound ahead of its picture. Out: the film's pictures, with a mouth that was made while there is speech.
+//! What the network is asked for a picture, it is asked as soon as the sound is known, so that the answer is there when the
+//! picture is due; one that is late is replaced by the one before. Lives on the session's render thread.
+
+mod mel;
+mod network;
+mod paste;
+mod sound;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use self::mel::{FUTURE, Mel};
+use self::network::Heard;
+pub use self::network::{Error as NetworkError, Network, NetworkFile};
+use self::paste::Paste;
+use self::sound::{Sound, is_loud};
+use super::film::Film;
+use super::{Gesture, LipSync};
+use crate::media::{AudioFrame, Phoneme, SAMPLES_PER_FRAME, VideoFrame};
+use crate::onnx::Answer;
+
+/// One picture in samples.
+const PICTURE: u64 = 2 * SAMPLES_PER_FRAME as u64;
+
+/// Pictures over which a made mouth takes the place of the filmed one. The network hears 212 ms ahead, so this is over before
+/// the first sound.
+const RISE: f32 = 3.0;
+
+/// Pictures over which it gives way again.
+const FALL: f32 = 5.0;
+
+/// Pictures of silence after which the filmed mouth comes back, 400 ms: between two clauses the mouth stays the network's.
+const BRIDGE: u32 = 10;
+
+/// A mouth that comes later than its picture is shown as long as it is not later than 400 ms: on a machine that is too slow the mouth
+/// moves less often and a little late.
+const LATEST: u64 = 10 * PICTURE;
+
+/// The face of one session.
+pub struct FilmFace {
+    film: Arc<Film>,
+    mel: Mel,
+    sound: Sound,
+    /// Mouths on their way, in order: the sample of their picture, the picture's number.
+    asked: VecDeque<(u64, Answer<Vec<u8>>)>,
+    /// Mouths that were not there when their picture was shown.
+    late: VecDeque<(u64, Answer<Vec<u8>>)>,
+    /// The sample of the picture that is asked for next.
+    next: u64,
+    /// Pictures since there was speech, up to `next`.
+    silent: u32,
+    /// Whether anybody sees the pictures: nothing is asked for nobody.
+    seen: bool,
+    /// The mouth that was shown last, and how much of it.
+    shown: Vec<u8>,
+    strength: f32,
+    paste: Paste,
+}
+
+impl FilmFace {
+    /// A face of somebody who is silent.
+    pub fn new(film: Arc<Film>) -> Self {
+        Self {
+            film,
+            mel: Mel::new(),
+            sound: Sound::default(),
+            asked: VecDeque::new(),
+            late: VecDeque::new(),
+            next: 0,
+            silent: BRIDGE,
+            seen: false,
+            shown: Vec::new(),
+            strength: 0.0,
+            paste: Paste::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn nothing_is_asked(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// Asks for every picture whose sound is known.
+    fn ask_ahead(&mut self) {
+        while self.seen && self.next + FUTURE as u64 <= self.sound.until() {
+            self.ask();
+        }
+    }
+
+    /// Asks for the next picture, unless nobody speaks in it.
+    fn ask(&mut self) {
+        let at = self.next;
+        self.next += PICTURE;
+        let sound = self.sound.around(at);
+        self.silent = if is_loud(&sound) { 0 } else { (self.silent + 1).min(BRIDGE) };
+        if self.silent >= BRIDGE || self.film.place(at / PICTURE).is_none() {
+            return;
+        }
+        let face = Arc::new(self.film.face(at / PICTURE));
+        let window = self.mel.window(&sound);
+        self.asked.push_back((at, self.film.network().ask(Heard { window, face })));
+    }
+
+    /// Whether the network's mouth belongs into the picture of sample `at`; if so, it is the newest that there is.
+    fn mouth(&mut self, at: u64) -> bool {
+        if self.next <= at {
+            // The sound came no sooner than it is heard.
+            self.next = at;
+            self.ask();
+        }
+        while self.asked.front().is_some_and(|(asked, _)| *asked < at) {
+            self.asked.pop_front();
+        }
+        let Some((_, answer)) = self.asked.pop_front_if(|(asked, _)| *asked == at) else { return false };
+        if let Some(made) = answer.wait() {
+            self.shown = made;
+            self.late.clear();
+            return true;
+        }
+        self.late.push_back((at, answer));
+        self.late.retain(|(asked, _)| asked + LATEST > at);
+        let newest = (0..self.late.len()).rev().find_map(|n| Some((n, self.late[n].1.look()?)));
+        if let Some((n, made)) = newest {
+            self.shown = made;
+            self.late.drain(..=n);
+        }
+        true
+    }
+}
+
+impl LipSync for FilmFace {
+    fn cue(&mut self, _start: u64, _phonemes: &[Phoneme]) {}
+
+    fn hear(&mut self, _start: u64, _sound: &AudioFrame) {}
+
+    fn listen(&mut self, start: u64, sound: &AudioFrame) {
+        if start < self.sound.until() {
+            // Told anew: what was asked with the old sound is worth nothing.
+            let stale = |at: u64| at + FUTURE as u64 > start;
+            let first = self.asked.iter().map(|(at, _)| *at).find(|at| stale(*at));
+            self.asked.retain(|(at, _)| !stale(*at));
+            self.next = first.unwrap_or(self.next);
+        }
+        self.sound.tell(start, sound);
+        self.ask_ahead();
+    }
+
+    fn fall_silent(&mut self, at: u64) {
+        self.sound.silence_until(at + FUTURE as u64 + u64::from(BRIDGE) * PICTURE);
+        self.ask_ahead();
+    }
+
+    fn cut(&mut self, at: u64) {
+        self.sound.cut(at);
+        self.asked.clear();
+        self.late.clear();
+        self.next = at;
+    }
+
+    fn pass(&mut self, at: u64, _sound: &[AudioFrame; 2]) {
+        self.seen = false;
+        self.asked.clear();
+        self.late.clear();
+        self.next = at + PICTURE;
+        self.strength = 0.0;
+        self.sound.forget_before(at);
+    }
+
+    /// A film does what was filmed.
+    fn gesture(&mut self, _at: u64, _gesture: Gesture) {}
+
+    fn picture(&mut self, at: u64, _sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+        self.seen = true;
+        let number = at / PICTURE;
+        let speaks = self.mouth(at);
+        let step = if speaks && !self.shown.is_empty() { 1.0 / RISE } else { -1.0 / FALL };
+        self.strength = (self.strength + step).clamp(0.0, 1.0);
+        self.sound.forget_before(self.next.min(at + PICTURE));
+        let picture = self.film.picture(number);
+        let (Some(place), true) = (self.film.place(number), self.strength > 0.0) else { return picture };
+        let mut picture = Arc::unwrap_or_clone(picture);
+        let (face, side) = (self.film.face(number), self.film.network().side() as usize);
+        self.paste.lay(&mut picture, place, [&self.shown, &face], side, self.strength);
+        Arc::new(picture)
+    }
+}
