@@ -54,7 +54,7 @@ const TELLING: [&str; 10] = [
 ];
 
 /// What has no meaning here, and why.
-const UNUSED: [(&str, &str); 10] = [
+const UNUSED: [(&str, &str); 9] = [
     ("l", "no window of sound is configured here"),
     ("m", "no window of sound is configured here"),
     ("r", "no window of sound is configured here"),
@@ -62,7 +62,6 @@ const UNUSED: [(&str, &str); 10] = [
     ("batch_size", "pictures of all sessions are drawn when they are due"),
     ("modelres", "each model knows its size"),
     ("modelfile", "models.dir has the models"),
-    ("customvideo_config", "send custom_config with the offer"),
     ("audio_output_device", "push.player names a program that plays"),
     ("config", "a file names no other file"),
 ];
@@ -145,6 +144,9 @@ impl Options<'_> {
         }
         if let Some(url) = self.get("stun") {
             tree["webrtc"]["stun"] = json!([url]);
+        }
+        if let Some(list) = self.get("customvideo_config") {
+            tree["actions"]["list"] = list.into();
         }
         if let Some(avatar) = self.get("avatar_id") {
             tree["avatars"]["default"] = avatar.into();

@@ -1,5 +1,6 @@
 //! A viewer's offer, checked before the WebRTC stack sees it (limits L11 and L12 of reliability.md). Pure; reads hostile text.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::fragment::Fragment;
@@ -84,6 +85,7 @@ impl Offer {
     /// `blind` says whether an offer that sees nothing is meant so.
     fn with(sdp: &str, blind: impl Fn(&[Section<'_>]) -> bool) -> Result<Self, OfferError> {
         check_limits(sdp)?;
+        let sdp = &with_own_transports(sdp);
         let sections = sections(sdp);
         let (session, media) = sections.split_first().expect("sections() returns at least one");
         if media.is_empty() {
@@ -270,6 +272,34 @@ impl<'a> Section<'a> {
     }
 }
 
+/// What only exists within a bundle has no port and no transport of its own (RFC 9143 §6), as Firefox offers pictures beside
+/// sound when it is told to bundle all. It gets those of the first line, with which it is bundled, and is then like any other.
+fn with_own_transports(sdp: &str) -> Cow<'_, str> {
+    if !sdp.contains("a=bundle-only") {
+        return sdp.into();
+    }
+    const TRANSPORT: [&str; 5] = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=rtcp-mux"];
+    let starts: Vec<usize> = sdp.match_indices("\nm=").map(|(at, _)| at + 1).chain([sdp.len()]).collect();
+    let (mut out, mut first) = (sdp[..starts[0]].to_owned(), None);
+    for section in starts.windows(2).map(|bounds| &sdp[bounds[0]..bounds[1]]) {
+        let bundle = *first.get_or_insert(section);
+        let is_bundled = section.lines().any(|line| line == "a=bundle-only");
+        for (n, line) in section.lines().filter(|line| !is_bundled || *line != "a=bundle-only").enumerate() {
+            let line = if n == 0 && is_bundled { line.replacen(" 0 ", " 9 ", 1).into() } else { Cow::from(line) };
+            out.push_str(&line);
+            out.push_str("\r\n");
+        }
+        let missing = |kind: &&&str| is_bundled && !section.lines().any(|line| line.starts_with(**kind));
+        for kind in TRANSPORT.iter().filter(missing) {
+            for line in bundle.lines().filter(|line| line.starts_with(kind)) {
+                out.push_str(line);
+                out.push_str("\r\n");
+            }
+        }
+    }
+    out.into()
+}
+
 /// Leaves out candidates that must not be checked: names (mDNS), and addresses that are nobody's or everybody's.
 fn without_unusable_candidates(sdp: &str) -> String {
     let usable = |line: &&str| line.strip_prefix("a=candidate:").is_none_or(is_somebodys);
@@ -335,6 +365,21 @@ mod tests {
     #[test]
     fn video_may_come_first() {
         assert!(offer(&[VIDEO, AUDIO]).is_ok());
+    }
+
+    #[test]
+    fn a_line_that_exists_only_within_the_bundle_is_as_good_as_any() {
+        let head = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n";
+        let transport =
+            "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 AA\r\na=setup:actpass\r\n";
+        let video = VIDEO.replace("m=video 9", "m=video 0") + "a=mid:1\r\na=bundle-only\r\n";
+        let offer = Offer::parse(&[head, AUDIO, transport, &video].concat()).unwrap();
+        assert!(offer.video.is_some());
+        let video = offer.sdp.split("m=video").nth(1).unwrap();
+        assert!(video.starts_with(" 9 ") && !video.contains("bundle-only"), "{video}");
+        assert_eq!(video.matches("a=ice-ufrag:abcd").count(), 1, "{video}");
+        let refused = VIDEO.replace("m=video 9", "m=video 0");
+        assert_eq!(Offer::parse(&[head, AUDIO, transport, &refused].concat()).unwrap_err(), OfferError::NoVideo);
     }
 
     #[test]
