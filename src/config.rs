@@ -222,6 +222,9 @@ pub struct Avatars {
     /// More of them, if it is there: what LiveTalking calls `data/avatars`.
     #[garde(skip)]
     pub films: PathBuf,
+    /// Films with larger pictures are shown smaller, in pixels.
+    #[garde(range(min = 64, max = 4_096))]
+    pub max_side: u32,
     /// The network that moves the lips of films; empty: `wav2lip.onnx` in `models.dir`.
     #[garde(skip)]
     pub network: PathBuf,
@@ -245,6 +248,7 @@ impl Default for Avatars {
             dir: PathBuf::from("assets/avatars"),
             default: String::new(),
             films: PathBuf::from("data/avatars"),
+            max_side: 1_920,
             network: PathBuf::new(),
             device: Device::Cpu,
             threads: 0,
@@ -395,6 +399,7 @@ impl Config {
             dirs: vec![self.avatars.dir.clone(), self.avatars.films.clone()],
             default: self.avatars.default.clone(),
             spool: self.avatars.spool(),
+            max_side: self.avatars.max_side,
             network,
         }
     }

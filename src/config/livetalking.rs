@@ -2,15 +2,12 @@
 //! docs/livetalking.md has the same as a table.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 /// Where it looks for its options.
 pub(super) const FILE: &str = "config.yaml";
-/// Where its avatars lie.
-const AVATARS: &str = "data/avatars";
 /// Where it pushes to unless it is told.
 const PUSH_URL: &str = "http://localhost:1985/rtc/v1/whip/?app=live&stream=livestream";
 
@@ -149,10 +146,8 @@ impl Options<'_> {
             tree["actions"]["list"] = list.into();
         }
         if let Some(avatar) = self.get("avatar_id") {
+            // Its folder is in `avatars.films`, whose default is theirs.
             tree["avatars"]["default"] = avatar.into();
-            if Path::new(AVATARS).join(avatar).is_dir() {
-                tree["avatars"]["dir"] = AVATARS.into();
-            }
         }
         Ok(())
     }

@@ -262,3 +262,44 @@ fn tensor(parts: &[Value], storages: &Storages) -> Option<Tensor> {
     }
     Some(Tensor { shape, values })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::models::fetch::tests::TempDir;
+
+    const NEW: &[u8] = include_bytes!("../../tests/corpus/wav2lip/tiny.pth");
+    const OLD: &[u8] = include_bytes!("../../tests/corpus/wav2lip/tiny-old.pth");
+
+    #[test]
+    fn both_formats_hold_the_same_tensors() {
+        let dir = TempDir::new("checkpoint-both");
+        let [new, old] = [NEW, OLD].map(|bytes| {
+            let path = dir.0.join("x.pth");
+            std::fs::write(&path, bytes).unwrap();
+            read(&path).unwrap()
+        });
+        assert!(new.len() > 200 && new.len() == old.len());
+        assert!(new.iter().all(|(name, tensor)| old[&format!("module.{name}")] == *tensor));
+        assert_eq!(new["face_encoder_blocks.0.0.conv_block.0.weight"].shape, [4, 6, 7, 7]);
+        assert_eq!(new["face_encoder_blocks.0.0.conv_block.1.num_batches_tracked"].values, [7.0]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_damage_to_a_checkpoint_panics(at: usize, bytes in prop::collection::vec(any::<u8>(), 1..9), old: bool) {
+            let dir = TempDir::new("checkpoint-damage");
+            let mut whole = if old { OLD } else { NEW }.to_vec();
+            // Names and shapes are in the first 40 000 bytes.
+            let at = at % 40_000;
+            whole[at..at + bytes.len()].copy_from_slice(&bytes);
+            let path = dir.0.join("x.pth");
+            std::fs::write(&path, whole).unwrap();
+            let _ = read(&path);
+        }
+    }
+}

@@ -212,7 +212,7 @@ mod tests {
             std::thread::sleep(RUN_BUDGET);
             Ok(inputs.to_vec())
         };
-        let network = Shared::start("test", Patience::For(Duration::from_secs(600)), run).unwrap();
+        let network = Shared::start("test", Patience::For(Duration::from_mins(10)), run).unwrap();
         go.send(()).unwrap();
         assert_eq!(network.ask(0).wait(), Some(0));
         let busy = network.ask(1);

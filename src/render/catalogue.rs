@@ -25,6 +25,8 @@ pub struct Wardrobe {
     pub default: String,
     /// Where decoded pictures lie.
     pub spool: Arc<Spool>,
+    /// The longest side of a film's picture as it is shown.
+    pub max_side: u32,
     /// What moves the lips of films. Loaded if there is one.
     pub network: NetworkFile,
 }
@@ -193,7 +195,7 @@ impl Loader {
     fn film(&self, id: &str, path: &Path) -> Result<Film, film::Error> {
         let load = || Network::load(&self.wardrobe.network).map(Arc::new).map_err(Arc::new);
         let network = self.network.get_or_init(load).clone()?;
-        Film::load(id, path, &self.wardrobe.spool, network)
+        Film::load(id, path, &self.wardrobe.spool, network, self.wardrobe.max_side)
     }
 }
 

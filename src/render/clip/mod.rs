@@ -194,6 +194,12 @@ pub(super) fn first(dir: &Path) -> Result<DynamicImage, Error> {
 }
 
 impl FaceBox {
+    /// Where it is in a picture of `scale` times the size.
+    pub(super) fn scaled(self, scale: f64) -> Self {
+        let side = |side: i32| (f64::from(side) * scale).round() as i32;
+        Self { x0: side(self.x0), y0: side(self.y0), x1: side(self.x1), y1: side(self.y1) }
+    }
+
     /// What of `image` is in it.
     fn cut(self, image: &DynamicImage) -> DynamicImage {
         let inside = |side: i32, whole: u32| side.clamp(0, whole as i32) as u32;

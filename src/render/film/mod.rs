@@ -96,13 +96,18 @@ impl Film {
         Kind::of(dir).is_some()
     }
 
-    /// Reads the folder `dir`, of a film that is called `id`. Pictures are looked at, not decoded.
-    pub fn load(id: &str, dir: &Path, spool: &Arc<Spool>, network: Arc<Network>) -> Result<Self, Error> {
+    /// Reads the folder `dir`, of a film that is called `id`. Pictures are looked at, not decoded; those with a side of more than
+    /// `max_side` pixels will be shown smaller.
+    pub fn load(id: &str, dir: &Path, spool: &Arc<Spool>, network: Arc<Network>, max_side: u32) -> Result<Self, Error> {
         let kind = Kind::of(dir).unwrap_or(Kind::Wav2Lip);
         let notes = Notes::read(dir)?;
         let full = dir.join("full_imgs");
         let places = kind.boxes(dir)?;
-        let pictures = Clip::open(&full, spool, None)?;
+        let poster = image(&full)?;
+        let scale = f64::from(max_side) / f64::from(poster.width().max(poster.height()));
+        let smaller = |side: u32| (f64::from(side) * scale) as u32 & !1;
+        let fit = (scale < 1.0).then(|| (smaller(poster.width()), smaller(poster.height())));
+        let pictures = Clip::open(&full, spool, fit)?;
         if places.len() != pictures.len() {
             let what = format!("holds {} boxes for {} pictures", places.len(), pictures.len());
             return Err(Error::Boxes { path: dir.join("coords.pkl"), what });
@@ -110,7 +115,6 @@ impl Film {
         let Some(place) = places.iter().flatten().next() else {
             return Err(Error::Boxes { path: dir.join("coords.pkl"), what: "holds no box with a face in it".into() });
         };
-        let poster = image(&full)?;
         let thumbnail = jpeg(&head(&poster, *place).resize_exact(THUMBNAIL, THUMBNAIL, FilterType::Triangle));
         let faces = faces(dir, kind, &places, spool, network.side())?;
         let names = if notes.name.is_empty() { BTreeMap::from([("en".to_owned(), id.to_owned())]) } else { notes.name };
@@ -118,13 +122,13 @@ impl Film {
             id: id.to_owned(),
             names,
             licence: notes.licence,
+            poster: jpeg(&fit.map_or_else(|| poster.clone(), |(width, height)| poster.thumbnail_exact(width, height))),
             pictures,
             faces,
-            places,
+            places: places.into_iter().map(|place| place.map(|place| place.scaled(scale.min(1.0)))).collect(),
             hz: notes.fps.unwrap_or(USUAL_HZ),
             network,
             thumbnail,
-            poster: jpeg(&poster),
         })
     }
 

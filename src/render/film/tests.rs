@@ -48,7 +48,7 @@ fn network() -> Arc<Network> {
 }
 
 fn load(dir: &TempDir) -> Result<Film, Error> {
-    Film::load("anna", &dir.0.join("anna"), &Spool::new(&std::env::temp_dir(), 1 << 24), network())
+    Film::load("anna", &dir.0.join("anna"), &Spool::new(&std::env::temp_dir(), 1 << 24), network(), 4_096)
 }
 
 fn luma_at(picture: &VideoFrame, x: usize, y: usize) -> u8 {
@@ -128,6 +128,22 @@ fn an_interruption_shuts_the_mouth() {
 }
 
 #[test]
+fn an_answer_that_follows_at_once_is_heard_from_its_first_sound_on() {
+    let dir = film_dir("film-next");
+    let film = Arc::new(load(&dir).unwrap());
+    let shut = mouth(&film.picture(0));
+    for pause in [2, 6, 9, 12, 20] {
+        let mut face = FilmFace::new(Arc::clone(&film));
+        play(&mut face, 20, 10 + pause);
+        let from = (10 + pause) * PICTURE;
+        (0..22).for_each(|n| face.listen(from + n * 320, &loud()));
+        let pictures: Vec<u8> =
+            (0..6).map(|n| mouth(&face.picture(from + n * PICTURE, &[AudioFrame::SILENCE; 2]))).collect();
+        assert!(pictures[3..].iter().all(|level| level + 40 < shut), "after {pause} pictures: {pictures:?} of {shut}");
+    }
+}
+
+#[test]
 fn what_nobody_sees_is_not_asked_of_the_network_and_comes_back_when_somebody_looks() {
     let dir = film_dir("film-unseen");
     let film = Arc::new(load(&dir).unwrap());
@@ -163,6 +179,17 @@ fn a_folder_of_musetalk_is_a_film_too() {
     let film = load(&dir).unwrap();
     assert_eq!(film.place(3), Some(FaceBox { x0: 20, y0: 30, x1: 84, y1: 94 }));
     assert_eq!(film.face(0)[..3], [220, 170, 140]);
+}
+
+#[test]
+fn a_large_film_is_shown_smaller_with_its_faces_as_they_were() {
+    let dir = film_dir("film-large");
+    let spool = Spool::new(&std::env::temp_dir(), 1 << 24);
+    let film = Film::load("anna", &dir.0.join("anna"), &spool, network(), 65).unwrap();
+    assert_eq!((film.size(), film.picture(0).height()), ((54, 64), 64));
+    assert_eq!(film.place(0), Some(FaceBox { x0: 10, y0: 15, x1: 42, y1: 47 }));
+    assert!(film.face(0).chunks(3).all(|pixel| pixel == [220, 170, 140]));
+    assert_eq!(image::load_from_memory(film.poster()).unwrap().height(), 64);
 }
 
 #[test]

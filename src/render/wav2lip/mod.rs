@@ -50,6 +50,8 @@ pub struct FilmFace {
     late: VecDeque<(u64, Answer<Vec<u8>>)>,
     /// The sample of the picture that is asked for next.
     next: u64,
+    /// The sample of the picture that is shown next.
+    due: u64,
     /// Pictures since there was speech, up to `next`.
     silent: u32,
     /// Whether anybody sees the pictures: nothing is asked for nobody.
@@ -70,6 +72,7 @@ impl FilmFace {
             asked: VecDeque::new(),
             late: VecDeque::new(),
             next: 0,
+            due: 0,
             silent: BRIDGE,
             seen: false,
             shown: Vec::new(),
@@ -139,10 +142,9 @@ impl LipSync for FilmFace {
     fn listen(&mut self, start: u64, sound: &AudioFrame) {
         if start < self.sound.until() {
             // Told anew: what was asked with the old sound is worth nothing.
-            let stale = |at: u64| at + FUTURE as u64 > start;
-            let first = self.asked.iter().map(|(at, _)| *at).find(|at| stale(*at));
-            self.asked.retain(|(at, _)| !stale(*at));
-            self.next = first.unwrap_or(self.next);
+            self.asked.retain(|(at, _)| at + FUTURE as u64 <= start);
+            let first = start.saturating_sub(FUTURE as u64).next_multiple_of(PICTURE);
+            self.next = self.next.min(first.max(self.due));
         }
         self.sound.tell(start, sound);
         self.ask_ahead();
@@ -157,14 +159,14 @@ impl LipSync for FilmFace {
         self.sound.cut(at);
         self.asked.clear();
         self.late.clear();
-        self.next = at;
+        (self.next, self.due) = (at, at);
     }
 
     fn pass(&mut self, at: u64, _sound: &[AudioFrame; 2]) {
         self.seen = false;
         self.asked.clear();
         self.late.clear();
-        self.next = at + PICTURE;
+        (self.next, self.due) = (at + PICTURE, at + PICTURE);
         self.strength = 0.0;
         self.sound.forget_before(at);
     }
@@ -176,6 +178,7 @@ impl LipSync for FilmFace {
         self.seen = true;
         let number = at / PICTURE;
         let speaks = self.mouth(at);
+        self.due = at + PICTURE;
         let step = if speaks && !self.shown.is_empty() { 1.0 / RISE } else { -1.0 / FALL };
         self.strength = (self.strength + step).clamp(0.0, 1.0);
         self.sound.forget_before(self.next.min(at + PICTURE));
