@@ -2,7 +2,7 @@
 
 APT_BUILD := build-essential pkg-config cmake libclang-dev python3-pip npm \
 	libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
-APT_TEST := chromium coturn ffmpeg fonts-liberation fonts-noto-cjk iproute2 janus libnginx-mod-rtmp nftables nginx nodejs openssl python3-venv
+APT_TEST := chromium coturn ffmpeg firefox-esr fonts-liberation fonts-noto-cjk iproute2 janus libnginx-mod-rtmp nftables nginx nodejs openssl python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 export CARGO_TERM_COLOR ?= auto
 

@@ -166,8 +166,10 @@ pub fn run() -> u8 {
         Some(Command::Serve(flags)) => flags.livetalking.given(),
         _ => serde_json::Map::new(),
     };
+    // LiveTalking's way to ask for no file.
+    let file = cli.config.filter(|file| !file.as_os_str().is_empty());
     let loaded = config::environment()
-        .and_then(|environment| Config::load_with(cli.config.as_deref(), cli.llm_config.as_deref(), &environment, &theirs));
+        .and_then(|environment| Config::load_with(file.as_deref(), cli.llm_config.as_deref(), &environment, &theirs));
     let mut config = match loaded {
         Ok(config) => config,
         Err(error) => {
@@ -234,7 +236,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let advertise = config.webrtc.advertise.clone();
     let sessions = config.server.max_sessions;
-    let has_tls = config.tls.mode != TlsMode::Off;
+    let has_tls = config.tls.mode != TlsMode::None;
     let server = Server::load(config).await?;
     let address = server.address()?;
     let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };

@@ -4,6 +4,7 @@
 //! A mistake is an error that names the line, the column and the keys that are allowed; nothing has been bound or loaded
 //! by then. `visavis.example.yaml` is the manual, held to the truth by a test.
 
+mod actions;
 mod audio_proxy;
 mod janus;
 mod livetalking;
@@ -27,6 +28,7 @@ use crate::onnx::Device;
 use crate::render::{NetworkFile, Spool, Wardrobe};
 use crate::{asr, llm, tts};
 
+pub use actions::Actions;
 pub use audio_proxy::{AudioProxy, Backend, WhenBusy};
 pub use janus::{Janus, Relay};
 pub use push::{Output, Push};
@@ -66,6 +68,9 @@ pub struct Config {
     /// Who can be seen.
     #[garde(dive)]
     pub avatars: Avatars,
+    /// Films in the place of the face.
+    #[garde(dive)]
+    pub actions: Actions,
     /// Avatars that are made while the server runs.
     #[garde(dive)]
     pub studio: Studio,

@@ -20,6 +20,7 @@ pub mod track;
 pub mod session;
 
 pub mod audio_proxy;
+pub mod funasr;
 pub mod janus;
 pub mod push;
 pub mod record;

@@ -5,7 +5,7 @@ mod tls;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{BitrateBounds, Config, Output};
 use crate::http::{self, App};
-use crate::render::{Catalogue, CatalogueError};
+use crate::render::{Catalogue, CatalogueError, Repertoires};
 use crate::rtc::{self, StunServers, UdpMux};
 use crate::session::{Ears, Minds, SessionRegistry, Shared};
 use crate::track::Bitrate;
@@ -57,6 +57,14 @@ pub enum Error {
     /// No face.
     #[error(transparent)]
     Avatars(#[from] CatalogueError),
+    /// The list of actions.
+    #[error("actions.list {path}: {source}", path = path.display())]
+    Actions {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// No voice.
     #[error(transparent)]
     Voice(#[from] tts::Error),
@@ -120,6 +128,7 @@ impl Server {
             ears,
             history: llm::History { system_prompt: config.llm.system_prompt.clone(), tokens: config.llm.history_tokens },
             catalogue: Arc::clone(&catalogue),
+            repertoires: repertoires(&config, &catalogue)?,
             rtc: rtc::Settings { mux, advertise: config.webrtc.advertise.clone(), tcp: config.webrtc.tcp, bitrate },
             bitrate,
             speech_models: minicpm::Pool::new(&config.audio_proxy.minicpm).map_err(Error::SpeechModels)?,
@@ -272,6 +281,15 @@ fn ears(config: &Config) -> Option<Ears> {
         Err(error) => error!(%error, "no ears: microphones will not be understood"),
     });
     Some(Ears { recogniser, config: config.asr.clone() })
+}
+
+/// The films that the configuration names.
+fn repertoires(config: &Config, catalogue: &Catalogue) -> Result<Repertoires, Error> {
+    let path = &config.actions.list;
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Actions { path: path.clone(), source };
+    let list = if path.as_os_str().is_empty() { Ok(String::new()) } else { std::fs::read_to_string(path) };
+    let list = list.map_err(|error| failed(error.into()))?;
+    Repertoires::new(list, config.actions.dir.clone(), Arc::clone(catalogue.spool())).map_err(|error| failed(error.into()))
 }
 
 /// Whether the certificate that the configuration asks for can be used; makes one of our own if it asks for that.

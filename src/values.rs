@@ -1,5 +1,6 @@
-//! Kinds of values that configurations hold: secrets and durations.
+//! Kinds of values that configurations hold: secrets, durations, folders that clients may name files of.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -49,4 +50,15 @@ pub(crate) mod seconds {
             .map(Duration::from_secs)
             .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is not a number of seconds, such as 30s")))
     }
+}
+
+/// What a client calls `name`, if it lies in `folder`: by its path from there, or from where the server runs. Which other files
+/// exist is nobody's business. An empty folder has nothing in it.
+pub fn inside(folder: &Path, name: &Path) -> Option<PathBuf> {
+    if folder.as_os_str().is_empty() || name.as_os_str().is_empty() {
+        return None;
+    }
+    let folder = folder.canonicalize().ok()?;
+    let within = |path: PathBuf| path.canonicalize().ok().filter(|path| *path != folder && path.starts_with(&folder));
+    within(folder.join(name)).or_else(|| within(name.to_owned()))
 }

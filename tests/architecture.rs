@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["config", "studio", "track"],
     &["rtc"],
     &["session"],
-    &["xiaozhi", "audio_proxy", "janus", "push", "record"],
+    &["xiaozhi", "audio_proxy", "funasr", "janus", "push", "record"],
     &["http", "offline"],
     &["server"],
     &["bench"],

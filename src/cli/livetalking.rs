@@ -7,25 +7,25 @@ use serde_json::{Map, Value};
 #[derive(Args, Default)]
 #[command(next_help_heading = "LiveTalking's names (docs/livetalking.md)")]
 pub(super) struct Flags {
-    /// server.listen, on all addresses
+    /// `server.listen`, on all addresses
     #[arg(long, value_name = "PORT")]
     listenport: Option<String>,
-    /// server.max_sessions
+    /// `server.max_sessions`
     #[arg(long = "max_session", value_name = "N")]
     max_session: Option<String>,
-    /// avatars.default
+    /// `avatars.default`
     #[arg(long = "avatar_id", value_name = "ID")]
     avatar_id: Option<String>,
-    /// push.to: webrtc, rtcpush, rtmp
+    /// `push.to`: webrtc, rtcpush, rtmp, virtualcam
     #[arg(long, value_name = "NAME")]
     transport: Option<String>,
-    /// push.url
+    /// `push.url`
     #[arg(long = "push_url", value_name = "URL")]
     push_url: Option<String>,
-    /// webrtc.stun
+    /// `webrtc.stun`
     #[arg(long, value_name = "URL")]
     stun: Option<String>,
-    /// tts.provider
+    /// `tts.provider`
     #[arg(long, value_name = "NAME")]
     tts: Option<String>,
     /// The voice, or the recording to imitate

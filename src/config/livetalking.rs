@@ -36,8 +36,22 @@ const NAMES: [&str; 21] = [
     "config",
 ];
 
+/// Those by which a file is known: no other program has them.
+const TELLING: [&str; 10] = [
+    "avatar_id",
+    "tts",
+    "REF_FILE",
+    "REF_TEXT",
+    "TTS_SERVER",
+    "transport",
+    "push_url",
+    "max_session",
+    "listenport",
+    "customvideo_config",
+];
+
 /// What has no meaning here, and why.
-const UNUSED: [(&str, &str); 10] = [
+const UNUSED: [(&str, &str); 9] = [
     ("l", "no window of sound is configured here"),
     ("m", "no window of sound is configured here"),
     ("r", "no window of sound is configured here"),
@@ -45,16 +59,15 @@ const UNUSED: [(&str, &str); 10] = [
     ("batch_size", "pictures of all sessions are drawn when they are due"),
     ("modelres", "each model knows its size"),
     ("modelfile", "models.dir has the models"),
-    ("customvideo_config", "send custom_config with the offer"),
-    ("audio_output_device", "there is no sound card here"),
+    ("audio_output_device", "push.player names a program that plays"),
     ("config", "a file names no other file"),
 ];
 
-/// Whether a file is `LiveTalking`'s and not ours: flat, and with one of its names.
+/// Whether a file is `LiveTalking`'s and not ours: flat, and with one of its telling names.
 pub(super) fn is_theirs(file: &Value) -> bool {
     let Some(options) = file.as_object() else { return false };
     let is_flat = options.values().all(|value| !value.is_object());
-    is_flat && options.keys().any(|key| NAMES.contains(&key.replace('-', "_").as_str()))
+    is_flat && options.keys().any(|key| TELLING.contains(&key.replace('-', "_").as_str()))
 }
 
 /// Our configuration that `options` ask for. Empty ones ask for nothing.
@@ -129,6 +142,9 @@ impl Options<'_> {
         if let Some(url) = self.get("stun") {
             tree["webrtc"]["stun"] = json!([url]);
         }
+        if let Some(list) = self.get("customvideo_config") {
+            tree["actions"]["list"] = list.into();
+        }
         if let Some(avatar) = self.get("avatar_id") {
             // Its folder is in `avatars.films`, whose default is theirs.
             tree["avatars"]["default"] = avatar.into();
@@ -146,7 +162,8 @@ impl Options<'_> {
                 tree["push"] = json!({"to": "whip", "url": url, "sessions": sessions});
             }
             Some("rtmp") => tree["push"] = json!({"to": "rtmp", "url": url}),
-            Some(other) => return Err(format!("transport: \"{other}\" is none of webrtc, rtcpush, rtmp")),
+            Some("virtualcam") => tree["push"] = json!({"to": "virtualcam"}),
+            Some(other) => return Err(format!("transport: \"{other}\" is none of webrtc, rtcpush, rtmp, virtualcam")),
         }
         Ok(())
     }
@@ -271,9 +288,14 @@ mod tests {
     fn a_file_of_ours_is_not_taken_for_theirs() {
         assert!(is_theirs(&json!({"avatar_id": "anna", "tts": "edgetts"})));
         assert!(is_theirs(&json!({"tts": "edgetts"})) && is_theirs(&json!({"max-session": 5})));
-        for ours in
-            [json!({"tts": {"provider": "edge"}}), json!({"server": {}}), json!({}), json!({"max_sesions": 3}), json!(7)]
-        {
+        for ours in [
+            json!({"tts": {"provider": "edge"}}),
+            json!({"server": {}}),
+            json!({}),
+            json!({"max_sesions": 3}),
+            json!({"model": "x", "fps": 30}),
+            json!(7),
+        ] {
             assert!(!is_theirs(&ours), "{ours}");
         }
     }

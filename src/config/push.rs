@@ -1,5 +1,6 @@
-//! `push:`, sessions that are sent to another server.
+//! `push:`, sessions that are sent to another server or to a virtual camera.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub enum Output {
     Whip,
     /// To an RTMP server.
     Rtmp,
+    /// To a camera of this machine that other programs film with.
+    Virtualcam,
 }
 
 /// `push:`
@@ -37,6 +40,10 @@ pub struct Push {
     /// How long a session other than 0 lasts in which nothing is said.
     #[serde(with = "crate::values::seconds")]
     pub idle: Duration,
+    /// The virtual camera.
+    pub device: PathBuf,
+    /// A program that plays the virtual camera's sound, and its arguments: 16 kHz mono, signed 16 bit, on its standard input.
+    pub player: Vec<String>,
 }
 
 impl Default for Push {
@@ -48,6 +55,8 @@ impl Default for Push {
             sessions: 1,
             avatar: String::new(),
             idle: Duration::from_mins(10),
+            device: PathBuf::from("/dev/video0"),
+            player: Vec::new(),
         }
     }
 }
@@ -57,7 +66,7 @@ const MAX_SESSIONS: u32 = 100;
 
 pub(super) fn complete(push: &Push, (): &()) -> garde::Result {
     let schemes: &[&str] = match push.to {
-        Output::Off => &[],
+        Output::Off | Output::Virtualcam => &[],
         Output::Whip => &["http://", "https://"],
         Output::Rtmp => &["rtmp://", "rtmps://"],
     };

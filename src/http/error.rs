@@ -5,11 +5,11 @@ use std::time::Duration;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde_json::json;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use crate::render::CatalogueError;
+use crate::render::{CatalogueError, RepertoireError};
 use crate::rtc::OfferError;
-use crate::session::{Busy, JoinError, NoSlot, TextError};
+use crate::session::{ActionError, Busy, JoinError, NoSlot, TextError};
 use crate::tts;
 
 /// A request that was not done, and why.
@@ -22,7 +22,7 @@ pub(super) struct Failure {
 }
 
 /// Routes of `LiveTalking`, whose clients read `{"code":-1,"msg"}` and not the status.
-const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking", "/record"];
+const LIVETALKING: &[&str] = &["/human", "/humanaudio", "/interrupt_talk", "/is_speaking", "/record", "/set_audiotype"];
 
 /// A proxy that does not pass on the wish for a WebSocket is the usual reason for its lack.
 const UPGRADE_REQUIRED: &str = "this is a WebSocket. If you asked for one, a proxy has not passed that on; for nginx add: \
@@ -79,7 +79,8 @@ impl Failure {
     pub(super) fn into_response_for(self, path: &str, request_id: &str) -> Response {
         let Self { status, code, msg, retry_after } = self;
         let (status, body) = match path {
-            "/offer" => (status, json!({"code": -1, "error": code, "msg": msg, "request_id": request_id})),
+            // LiveTalking's shape with an honest status: a socket that is refused must not look like one that is open.
+            "/offer" | "/api/asr" => (status, json!({"code": -1, "error": code, "msg": msg, "request_id": request_id})),
             // A flood keeps its status: clients that flood read no body.
             _ if LIVETALKING.contains(&path) => {
                 let status = if status == StatusCode::TOO_MANY_REQUESTS { status } else { StatusCode::OK };
@@ -161,6 +162,33 @@ impl From<JoinError> for Failure {
 impl From<TextError> for Failure {
     fn from(error: TextError) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string())
+    }
+}
+
+impl From<RepertoireError> for Failure {
+    /// What a client can mend is told; the rest may name files of the server's.
+    fn from(error: RepertoireError) -> Self {
+        use RepertoireError as E;
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        match error {
+            E::Json(_) | E::TooMany | E::Number(_) | E::Gesture(_) | E::Path(_) => {
+                Self::new(status, "bad_actions", error.to_string())
+            }
+            E::Films => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string()).retry_after(5),
+            E::Film(..) | E::Unreadable(..) | E::Sound(..) => {
+                warn!(%error, "an action cannot be shown");
+                Self::new(status, "bad_actions", "an action cannot be shown: the server's log says why")
+            }
+        }
+    }
+}
+
+impl From<ActionError> for Failure {
+    fn from(error: ActionError) -> Self {
+        match error {
+            ActionError::Unknown => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_action", error.to_string()),
+            ActionError::Busy(busy) => busy.into(),
+        }
     }
 }
 

@@ -150,6 +150,10 @@ pub(super) async fn pass<E: Endpoint<Output = Response>>(
         }
     };
     dress(response.headers_mut(), &id, allowed);
+    if !app.config.server.cors.is_empty() {
+        // What is kept for one site is not what another one may read.
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
     if !app.config.server.page.as_os_str().is_empty() {
         // A page of the operator's may have scripts and styles within itself.
         response.headers_mut().remove(header::CONTENT_SECURITY_POLICY);
@@ -251,7 +255,14 @@ fn allowed_origin(request: &Request, listed: &[String]) -> Origin {
     if !site.is_empty() && (site == host || Some(site) == forwarded) {
         return Origin::Same;
     }
-    if listed.iter().any(|l| l == "*" || l == origin) { Origin::Listed(value.clone()) } else { Origin::Foreign }
+    // Never with credentials: there are none that a browser would send by itself.
+    if listed.iter().any(|site| site == origin) {
+        Origin::Listed(value.clone())
+    } else if listed.iter().any(|site| site == "*") {
+        Origin::Listed(HeaderValue::from_static("*"))
+    } else {
+        Origin::Foreign
+    }
 }
 
 fn dress(headers: &mut HeaderMap, id: &str, origin: Origin) {
@@ -261,9 +272,9 @@ fn dress(headers: &mut HeaderMap, id: &str, origin: Origin) {
     set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     if let Origin::Listed(origin) = origin {
         set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE, OPTIONS");
-        set(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization, If-Match");
+        set(header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization, If-Match, X-Request-Id");
+        set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "Location, Link, ETag, Retry-After, X-Request-Id");
         set(header::ACCESS_CONTROL_MAX_AGE, "600");
-        set(header::VARY, "Origin");
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     if let Ok(id) = HeaderValue::from_str(id) {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{App, Failure};
 use crate::metrics;
-use crate::session::{Session, Shared, State, check_text};
+use crate::session::{ActionError, Session, Shared, State, check_text};
 use crate::tts::Manner;
 
 pub(super) struct Api {
@@ -35,6 +35,8 @@ struct OfferRequest {
     /// What is said in that recording.
     #[oai(validator(max_length = 1000))]
     reftext: Option<String>,
+    /// What a new session can be asked to do: a list of `{"audiotype","imgpath","audiopath"}`, as it is or as a text.
+    custom_config: Option<Value>,
 }
 
 /// The answer to an offer.
@@ -115,6 +117,15 @@ struct SessionRequest {
     sessionid: Value,
 }
 
+/// What to do.
+#[derive(Object)]
+struct AudioTypeRequest {
+    /// Where.
+    sessionid: Value,
+    /// From 2 on an action of that number; 0 and 1 end it.
+    audiotype: Value,
+}
+
 /// Done.
 #[derive(Object)]
 struct Done {
@@ -183,6 +194,19 @@ impl Api {
         Ok(done())
     }
 
+    /// Have the avatar do something that was prepared for it: a custom action.
+    #[oai(path = "/set_audiotype", method = "post")]
+    async fn set_audiotype(&self, body: Json<AudioTypeRequest>) -> poem::Result<Json<Done>> {
+        let AudioTypeRequest { sessionid, audiotype } = body.0;
+        let session = self.session(&sessionid)?;
+        self.app.limits.call(session.id())?;
+        // Pages take it from a field, where it is a text.
+        let number = audiotype.as_u64().or_else(|| audiotype.as_str()?.trim().parse().ok());
+        let number = number.and_then(|number| u32::try_from(number).ok()).ok_or(ActionError::Unknown);
+        session.perform(number.map_err(Failure::from)?).await.map_err(Failure::from)?;
+        Ok(done())
+    }
+
     /// Whether the avatar's voice is heard.
     #[oai(path = "/is_speaking", method = "post")]
     async fn is_speaking(&self, body: Json<SessionRequest>) -> poem::Result<Json<Answer>> {
@@ -208,7 +232,7 @@ impl Api {
         let avatar = body.avatar.as_deref().unwrap_or_default();
         let is_new = rejoined.is_none();
         let (session, joined) = self.app.join(request, &body.sdp, avatar, rejoined).await?;
-        if is_new && let Err(failure) = furnish(&session, body.refaudio, body.reftext).await {
+        if is_new && let Err(failure) = self.furnish(&session, body).await {
             session.end("bad_request");
             return Err(failure);
         }
@@ -220,14 +244,21 @@ impl Api {
             viewer: joined.viewer.to_string(),
         })
     }
-}
 
-/// What an offer says of a new session beside who is seen.
-async fn furnish(session: &Session, refaudio: Option<String>, reftext: Option<String>) -> Result<(), Failure> {
-    if let Some(voice) = filled(refaudio) {
-        session.speak_in(Manner { reference_text: filled(reftext), ..Manner::of(voice) }).await?;
+    /// What an offer says of a new session beside who is seen.
+    async fn furnish(&self, session: &Session, body: OfferRequest) -> Result<(), Failure> {
+        if let Some(voice) = filled(body.refaudio) {
+            session.speak_in(Manner { reference_text: filled(body.reftext), ..Manner::of(voice) }).await?;
+        }
+        let list = match body.custom_config {
+            None | Some(Value::Null) => return Ok(()),
+            Some(Value::String(text)) if text.trim().is_empty() => return Ok(()),
+            Some(Value::String(text)) => text,
+            Some(list) => list.to_string(),
+        };
+        let avatar = self.app.catalogue.get(&session.avatar())?;
+        Ok(session.learn(&self.app.shared, list, &avatar).await?)
     }
-    Ok(())
 }
 
 fn filled(text: Option<String>) -> Option<String> {

@@ -1,5 +1,7 @@
 //! The HTTP surface: `LiveTalking`'s routes, ours under `/v1`, operations, and the page.
 
+mod admin;
+mod asr;
 mod audio_proxy;
 mod avatar;
 mod client;
@@ -26,6 +28,7 @@ use tokio::sync::Semaphore;
 
 use crate::audio_proxy::Proxy;
 use crate::config::Config;
+use crate::funasr::FunAsrSocket;
 use crate::record::Recordings;
 use crate::render::Catalogue;
 use crate::session::Shared;
@@ -47,6 +50,7 @@ pub struct App {
     catalogue: Arc<Catalogue>,
     metrics: PrometheusHandle,
     audio_proxy: Option<Arc<Proxy>>,
+    funasr: Arc<FunAsrSocket>,
     recordings: Arc<Recordings>,
     limits: Limits,
     negotiating: Semaphore,
@@ -73,10 +77,12 @@ impl App {
         let signalling = xiaozhi.as_ref().filter(|_| theirs.webrtc.enabled);
         let signalling = signalling.map(|gateway| Signalling::new(Arc::clone(gateway), offers_per_minute));
         let audio_proxy = config.audio_proxy.enabled.then(|| Proxy::new(config.audio_proxy.clone(), Arc::clone(&shared)));
+        let funasr = Arc::new(FunAsrSocket::new(Arc::clone(&shared)));
         let studio = config.studio.enabled.then(|| avatar::Studio::start(&config, &catalogue)).flatten().map(Arc::new);
         let recordings = Recordings::open(config.record.clone(), shared.tracker.clone());
         Arc::new(Self {
             config,
+            funasr,
             shared,
             catalogue,
             metrics,
@@ -119,11 +125,15 @@ pub fn routes(app: &Arc<App>) -> impl Endpoint<Output = Response> + use<> {
         .at("/human", Arc::clone(&api))
         .at("/humanaudio", Arc::clone(&api))
         .at("/interrupt_talk", Arc::clone(&api))
+        .at("/set_audiotype", Arc::clone(&api))
         .at("/is_speaking", Arc::clone(&api))
         .at("/record", api)
         .at("/record/:id", get(record::download))
         .at("/openapi.json", spec)
         .at("/sse", get(sse::sse))
+        .at("/api/asr", get(asr::asr))
+        .at("/api/admin/config", get(admin::settings))
+        .at("/api/admin/sessions", get(admin::sessions))
         .at("/whep", post(whep::watch))
         .at("/whep/:session/:viewer", patch(whep::trickle).delete(whep::leave))
         .at("/healthz", get(ops::healthz))

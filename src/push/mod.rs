@@ -1,10 +1,11 @@
-//! Sessions that are sent to another server: LiveTalking's `rtcpush` and `rtmp`.
+//! Sessions that are sent to another server, or to a virtual camera: LiveTalking's `rtcpush`, `rtmp` and `virtualcam`.
 //!
 //! They have numbers in place of ids. Session 0 begins with the server and is begun anew when it ends; the others begin when
 //! somebody asks for their number, and end when nothing has been said in them for a while. Each is a guest's, so it lives
 //! without viewers. A task a session keeps the connection to the other server, and tries again for ever; what is said
 //! meanwhile goes on.
 
+mod camera;
 mod rtmp;
 mod whip;
 
@@ -36,6 +37,8 @@ pub(crate) enum Failure {
     Whip(#[from] whip::Error),
     #[error("RTMP: {0}")]
     Rtmp(#[from] rtmp::Error),
+    #[error("virtual camera: {0}")]
+    Camera(#[from] camera::Error),
 }
 
 impl Failure {
@@ -44,6 +47,7 @@ impl Failure {
         match self {
             Self::Whip(error) => error.needs_somebody(),
             Self::Rtmp(_) => false,
+            Self::Camera(_) => true,
         }
     }
 
@@ -51,7 +55,7 @@ impl Failure {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Whip(error) => error.retry_after(),
-            Self::Rtmp(_) => None,
+            Self::Rtmp(_) | Self::Camera(_) => None,
         }
     }
 }
@@ -163,6 +167,11 @@ impl Pushes {
                 () = sleep(wait) => {}
             }
         }
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.get(&number).is_some_and(|current| Arc::ptr_eq(current, &session)) {
+            sessions.remove(&number);
+        }
+        drop(sessions);
         // The guest leaves, and with it the session unless somebody watches.
         sitting.abort();
     }
@@ -173,6 +182,7 @@ impl Pushes {
             Output::Off => Ended::Stopped,
             Output::Whip => whip::send(&self.shared, session, &self.config, number, over).await?,
             Output::Rtmp => rtmp::send(session, &self.config, over).await?,
+            Output::Virtualcam => camera::send(session, &self.config, over).await?,
         };
         Ok(ended)
     }

@@ -33,8 +33,10 @@ pub(crate) enum Error {
 pub(super) async fn send(session: &Arc<Session>, config: &config::Push, stop: &CancellationToken) -> Result<Ended, Error> {
     let url = config.url.clone();
     let waker = Waker::new();
+    let (tape, frames) = Tape::new(SoundAs::Samples, "slow_push");
+    let tape = Arc::new(tape);
     // Whatever becomes of this task, the thread does not wait for ever.
-    let _woken = Wake(waker.clone());
+    let _end = End { waker: waker.clone(), tape: Arc::clone(&tape) };
     let connecting = {
         let waker = waker.clone();
         tokio::task::spawn_blocking(move || RtmpWriter::connect(url.reveal().unwrap_or_default(), &waker))
@@ -46,8 +48,6 @@ pub(super) async fn send(session: &Arc<Session>, config: &config::Push, stop: &C
     };
     info!("sending");
     metrics::broadcasts(1.0);
-    let (tape, frames) = Tape::new(SoundAs::Samples, "slow_push");
-    let tape = Arc::new(tape);
     let mut writing = tokio::task::spawn_blocking(move || {
         for taped in frames {
             writer.write(&taped)?;
@@ -74,11 +74,15 @@ pub(super) async fn send(session: &Arc<Session>, config: &config::Push, stop: &C
     ended
 }
 
-/// Ends the thread's waiting when it is dropped.
-struct Wake(Waker);
+/// Ends the thread's waiting, for frames and for the network, when it is dropped.
+struct End {
+    waker: Waker,
+    tape: Arc<Tape>,
+}
 
-impl Drop for Wake {
+impl Drop for End {
     fn drop(&mut self) {
-        self.0.wake();
+        self.tape.close();
+        self.waker.wake();
     }
 }

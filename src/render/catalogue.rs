@@ -70,6 +70,16 @@ impl Character {
         }
     }
 
+    /// Pixels across and down.
+    pub fn size(&self) -> (u32, u32) {
+        match self {
+            Self::Pack(avatar) => (avatar.width(), avatar.height()),
+            Self::Film(film) => film.size(),
+            #[cfg(feature = "testing")]
+            Self::Flash => (crate::testing::Flash::SIDE, crate::testing::Flash::SIDE),
+        }
+    }
+
     /// A face of this character for one session. Each seed lives an idle life of its own.
     pub fn face(&self, seed: u64) -> Box<dyn LipSync> {
         match self {

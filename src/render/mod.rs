@@ -3,6 +3,7 @@
 //! In: `(TurnId, Item)` from `session::turn`. Out: `AvSlice`, 40 ms each. There is no clock here: a full slice queue is
 //! what slows the render thread down.
 
+mod action;
 mod avatar;
 mod catalogue;
 mod clip;
@@ -16,6 +17,7 @@ mod listen;
 mod mel;
 mod morph;
 mod pixel;
+mod repertoire;
 mod sway;
 mod thread;
 mod timeline;
@@ -29,12 +31,14 @@ use std::sync::Arc;
 
 use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
+pub use action::Action;
 pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
 pub use catalogue::{Card, Catalogue, Character, Error as CatalogueError, Wardrobe, is_id};
 pub use clip::{Clip, Error as ClipError, FaceBox, Spool, mirrored};
 pub use face::Face;
 pub use film::{Error as FilmError, Film};
 pub use gesture::Gesture;
+pub use repertoire::{Entry, Repertoire, RepertoireError, Repertoires};
 pub use thread::{SLICE_QUEUE, spawn};
 pub use wav2lip::{FilmFace, Network, NetworkError, NetworkFile};
 pub use worker::{Change, CurrentTurn, Watched, Worker};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use super::action::{Act, Action, Shown, Stage};
 use super::listen::LATER;
 use super::{Gesture, Item, LipSync};
 use crate::media::{AudioFrame, AvSlice, Mark, SAMPLES_PER_FRAME, TurnId, VideoFrame};
@@ -52,11 +53,18 @@ pub enum Change {
     Face(Box<dyn LipSync>),
     /// To do something.
     Gesture(Gesture),
+    /// To give way to a film, until that is over or the turn interrupted.
+    Act(Arc<Action>, TurnId),
+    /// To have its place back.
+    Rest,
+    /// To give way to a film whenever nothing is heard.
+    Idle(Option<Arc<Action>>),
 }
 
 /// Owns the face of one session.
 pub struct Worker {
     face: Box<dyn LipSync>,
+    stage: Stage,
     changes: Receiver<Change>,
     speech: Receiver<(TurnId, Item)>,
     current: CurrentTurn,
@@ -92,6 +100,7 @@ impl Worker {
         let ahead = VecDeque::new();
         Self {
             face,
+            stage: Stage::default(),
             changes,
             speech,
             current,
@@ -115,7 +124,21 @@ impl Worker {
                     self.tell_again();
                 }
                 Change::Gesture(gesture) => self.face.gesture(self.at, gesture),
+                Change::Idle(film) => self.stage.set_idle(film),
+                Change::Act(action, turn) => {
+                    if self.stage.begin(action, turn) {
+                        self.tell_again();
+                    }
+                }
+                Change::Rest => {
+                    if self.stage.end(|_| true) {
+                        self.tell_again();
+                    }
+                }
             }
+        }
+        if self.stage.end(|turn| self.current.is_stale(turn)) {
+            self.tell_again();
         }
         let stale = |turn: TurnId| self.current.is_stale(turn);
         if self.speaking.is_some_and(stale) || self.ahead.iter().any(|next| stale(next.turn)) {
@@ -124,30 +147,63 @@ impl Worker {
             self.face.cut(self.at);
             self.tell_again();
         }
-        let mut audio = [AudioFrame::SILENCE; 2];
         let mut marks = Vec::new();
+        let between_clauses = self.stage.waits() && self.is_between_clauses();
+        let act = self.stage.step(between_clauses);
+        let (turn, audio) = match &act {
+            Some(Act { sound: Some((turn, sound)), begins, .. }) => {
+                if *begins {
+                    self.face.cut(self.at);
+                }
+                (Some(*turn), *sound)
+            }
+            _ => self.voice(&mut marks)?,
+        };
+        let is_heard = self.speaking.is_some() || audio != [AudioFrame::SILENCE; 2];
+        let idle = self.stage.idle(is_heard);
+        let ends = act.as_ref().is_some_and(|act| act.ends);
+        let video = self.picture(&audio, act.map(|act| act.shown).or(idle));
+        self.at += 2 * SAMPLES_PER_FRAME as u64;
+        if ends {
+            self.tell_again();
+        }
+        Some(AvSlice { turn, video, audio, marks })
+    }
+
+    /// The voice's next 40 ms, and whose they are; `None` when no more can come.
+    fn voice(&mut self, marks: &mut Vec<(TurnId, Mark)>) -> Option<(Option<TurnId>, [AudioFrame; 2])> {
+        let mut audio = [AudioFrame::SILENCE; 2];
         let mut turn = self.speaking;
         for (half, frame) in audio.iter_mut().enumerate() {
             let at = self.at + (half * SAMPLES_PER_FRAME) as u64;
-            match self.next_frame(at, &mut marks) {
+            match self.next_frame(at, marks) {
                 Next::Frame(id, sound) => (turn, *frame) = (Some(id), sound),
                 Next::Closed if half == 0 && marks.is_empty() => return None,
                 Next::Nothing | Next::Closed => {}
             }
         }
-        let video = self.picture(&audio);
-        self.at += 2 * SAMPLES_PER_FRAME as u64;
-        Some(AvSlice { turn, video, audio, marks })
+        Some((turn, audio))
     }
 
-    fn picture(&mut self, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
-        match &self.latest {
-            Some(latest) if !self.watched.get() => {
+    /// `film` is what is shown in the place of the face.
+    fn picture(&mut self, sound: &[AudioFrame; 2], film: Option<Shown>) -> Arc<VideoFrame> {
+        let picture = match (&self.latest, film) {
+            (Some(latest), _) if !self.watched.get() => {
                 self.face.pass(self.at, sound);
                 Arc::clone(latest)
             }
-            _ => Arc::clone(self.latest.insert(self.face.picture(self.at, sound))),
-        }
+            (_, Some(film)) => {
+                self.face.pass(self.at, sound);
+                film.picture()
+            }
+            (_, None) => self.face.picture(self.at, sound),
+        };
+        Arc::clone(self.latest.insert(picture))
+    }
+
+    fn is_between_clauses(&mut self) -> bool {
+        self.look_ahead(self.at);
+        !matches!(self.ahead.front(), Some(Ahead { item: Item::Audio(_), .. }))
     }
 
     fn next_frame(&mut self, at: u64, marks: &mut Vec<(TurnId, Mark)>) -> Next {
@@ -245,6 +301,8 @@ mod tests {
 
     use super::*;
     use crate::media::{Phoneme, VideoFrame};
+    use crate::render::clip::tests::TempDir;
+    use crate::render::{Clip, Spool};
 
     /// Notes what it was told.
     #[derive(Default)]
@@ -413,6 +471,85 @@ mod tests {
         changes.send(Change::Face(Box::new(Face(Arc::clone(&notes))))).unwrap();
         worker.step();
         assert_eq!(notes.lock().unwrap().gestures, [640]);
+    }
+
+    /// A film of two pictures, white and black, with a sound of so many pictures.
+    fn film(name: &str, pictures_of_sound: usize) -> Arc<Action> {
+        let dir = TempDir::new(&format!("worker-{name}"));
+        for (n, level) in [255, 0].into_iter().enumerate() {
+            let picture = image::RgbImage::from_pixel(2, 2, image::Rgb([level; 3]));
+            picture.save(dir.0.join(format!("{n}.png"))).unwrap();
+        }
+        let clip = Clip::open(&dir.0, &Spool::new(&std::env::temp_dir(), 1 << 20), None).unwrap();
+        // Pictures are decoded when they are first shown, and the folder is about to go.
+        (0..2).for_each(|n| drop(clip.frame(n)));
+        Arc::new(Action::new(clip, &vec![7; 640 * pictures_of_sound]))
+    }
+
+    fn luma(slice: &AvSlice) -> u8 {
+        slice.video.planes()[0][0]
+    }
+
+    fn voice(turn: TurnId, frames: usize) -> impl Iterator<Item = (TurnId, Item)> {
+        let sound = std::iter::repeat_n(AudioFrame([9; SAMPLES_PER_FRAME]), frames);
+        std::iter::once(clause("said")).chain(sound.map(Item::Audio)).map(move |item| (turn, item))
+    }
+
+    /// A worker, somebody who looks, and who asks it for changes.
+    fn watched() -> (Bench, Sender<Change>) {
+        let (mut worker, speech, current, notes) = worker();
+        let (changes, changes_rx) = bounded(1);
+        worker.changes = changes_rx;
+        worker.watched.set(true);
+        ((worker, speech, current, notes), changes)
+    }
+
+    #[test]
+    fn a_film_without_sound_is_shown_once_while_the_voice_goes_on() {
+        let ((mut worker, speech, _, notes), changes) = watched();
+        changes.send(Change::Act(film("silent", 0), TurnId(0))).unwrap();
+        voice(TurnId(1), 8).for_each(|item| speech.send(item).unwrap());
+        let slices: Vec<_> = (0..4).map(|_| worker.step().unwrap()).collect();
+        assert_eq!(slices.iter().map(luma).collect::<Vec<_>>(), [235, 16, 16, 16]);
+        assert!(slices.iter().all(|slice| slice.audio[1].0[0] == 9 && slice.turn == Some(TurnId(1))));
+        let notes = notes.lock().unwrap();
+        assert_eq!((&notes.passed[..], &notes.drawn[..]), (&[0, 640][..], &[1_280, 1_920][..]));
+    }
+
+    #[test]
+    fn a_film_with_sound_waits_for_the_end_of_a_clause_and_the_next_clause_for_it() {
+        let ((mut worker, speech, _, notes), changes) = watched();
+        voice(TurnId(1), 4).chain(voice(TurnId(1), 4)).for_each(|item| speech.send(item).unwrap());
+        let mut heard = vec![worker.step().unwrap()];
+        changes.send(Change::Act(film("sound", 3), TurnId(0))).unwrap();
+        heard.extend((0..6).map(|_| worker.step().unwrap()));
+        let sounds: Vec<i16> = heard.iter().map(|slice| slice.audio[0].0[0]).collect();
+        assert_eq!(sounds, [9, 9, 7, 7, 7, 9, 9]);
+        assert_eq!(heard[2..5].iter().map(luma).collect::<Vec<_>>(), [235, 16, 16], "there and back");
+        assert!(heard[2..5].iter().all(|slice| slice.turn == Some(TurnId(0))));
+        // The second clause was told ahead, and is told again for when it is heard.
+        assert_eq!(notes.lock().unwrap().cues, [0, 4 * 320, 10 * 320]);
+    }
+
+    #[test]
+    fn what_interrupts_ends_a_film() {
+        let ((mut worker, _speech, current, _), changes) = watched();
+        changes.send(Change::Act(film("cut", 9), TurnId(0))).unwrap();
+        assert_eq!(worker.step().unwrap().audio[0].0[0], 7);
+        current.advance_to(TurnId(1));
+        let slice = worker.step().unwrap();
+        assert_eq!((slice.turn, slice.audio[0].0[0], luma(&slice)), (None, 0, 16));
+    }
+
+    #[test]
+    fn an_idle_film_is_shown_while_nothing_is_heard_and_begins_anew() {
+        let ((mut worker, speech, _, notes), changes) = watched();
+        changes.send(Change::Idle(Some(film("idle", 0)))).unwrap();
+        let mut shown: Vec<u8> = (0..2).map(|_| luma(&worker.step().unwrap())).collect();
+        voice(TurnId(1), 2).chain([(TurnId(1), Item::End)]).for_each(|item| speech.send(item).unwrap());
+        shown.extend((0..2).map(|_| luma(&worker.step().unwrap())));
+        assert_eq!(shown, [235, 16, 16, 235]);
+        assert_eq!(notes.lock().unwrap().drawn, [1_280], "the face has its place back while it speaks");
     }
 
     #[test]

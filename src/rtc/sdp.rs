@@ -1,7 +1,9 @@
 //! A viewer's offer, checked before the WebRTC stack sees it (limits L11 and L12 of reliability.md). Pure; reads hostile text.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
+use super::fragment::Fragment;
 use crate::codec::VideoCodec;
 
 /// Longest SDP, in bytes (L11). Chromium's longest offer with audio, video and data is about 7 kB.
@@ -83,6 +85,7 @@ impl Offer {
     /// `blind` says whether an offer that sees nothing is meant so.
     fn with(sdp: &str, blind: impl Fn(&[Section<'_>]) -> bool) -> Result<Self, OfferError> {
         check_limits(sdp)?;
+        let sdp = &with_own_transports(sdp);
         let sections = sections(sdp);
         let (session, media) = sections.split_first().expect("sections() returns at least one");
         if media.is_empty() {
@@ -158,60 +161,7 @@ fn push(sdp: &mut String, line: &str) {
     sdp.push_str("\r\n");
 }
 
-/// A piece of SDP that says how to reach somebody (RFC 8840 §9), and nothing of media.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fragment {
-    /// Its user fragment; empty if the piece has none.
-    pub ufrag: String,
-    /// And password.
-    pub password: String,
-    /// The line that carries all others.
-    mid: String,
-    /// `candidate:…`
-    pub candidates: Vec<String>,
-}
-
-impl Fragment {
-    /// Reads one; untrusted. A user fragment with a password that cannot be any are an error.
-    pub fn parse(text: &str) -> Result<Self, OfferError> {
-        check_lines(text)?;
-        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
-        let (ufrag, password) = (value("a=ice-ufrag:"), value("a=ice-pwd:"));
-        let is_sane = |text: &str, least: usize| {
-            (least..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/".contains(&b))
-        };
-        if !(password.is_empty() || is_sane(&ufrag, 4) && is_sane(&password, 22)) {
-            return Err(OfferError::Malformed("its ICE credentials are none"));
-        }
-        let candidates =
-            text.lines().filter_map(|line| line.strip_prefix("a=")).filter(|line| line.starts_with("candidate:"));
-        Ok(Self { ufrag, password, mid: value("a=mid:"), candidates: candidates.map(str::to_owned).collect() })
-    }
-
-    /// What of `answer` says how to reach whoever wrote it: its credentials, and the candidates of its first line.
-    pub(super) fn of_answer(answer: &str) -> Self {
-        let value = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
-        let first = answer.split("\r\nm=").nth(1).unwrap_or_default();
-        let candidates =
-            first.lines().filter_map(|line| line.strip_prefix("a=")).filter(|line| line.starts_with("candidate:"));
-        Self {
-            ufrag: value("a=ice-ufrag:"),
-            password: value("a=ice-pwd:"),
-            mid: value("a=mid:"),
-            candidates: candidates.map(str::to_owned).collect(),
-        }
-    }
-
-    /// As `application/trickle-ice-sdpfrag`, for the first line of a bundle.
-    pub fn text(&self) -> String {
-        let Self { ufrag, password, mid, .. } = self;
-        let head = format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\nm=audio 9 RTP/AVP 0\r\na=mid:{mid}\r\n");
-        let candidates = self.candidates.iter().map(|candidate| format!("a={candidate}\r\n")).collect::<String>();
-        head + &candidates + "a=end-of-candidates\r\n"
-    }
-}
-
-fn check_lines(sdp: &str) -> Result<(), OfferError> {
+pub(super) fn check_lines(sdp: &str) -> Result<(), OfferError> {
     if sdp.contains('\0') {
         return Err(OfferError::Malformed("it contains a NUL"));
     }
@@ -322,6 +272,34 @@ impl<'a> Section<'a> {
     }
 }
 
+/// What only exists within a bundle has no port and no transport of its own (RFC 9143 §6), as Firefox offers pictures beside
+/// sound when it is told to bundle all. It gets those of the first line, with which it is bundled, and is then like any other.
+fn with_own_transports(sdp: &str) -> Cow<'_, str> {
+    if !sdp.contains("a=bundle-only") {
+        return sdp.into();
+    }
+    const TRANSPORT: [&str; 5] = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=rtcp-mux"];
+    let starts: Vec<usize> = sdp.match_indices("\nm=").map(|(at, _)| at + 1).chain([sdp.len()]).collect();
+    let (mut out, mut first) = (sdp[..starts[0]].to_owned(), None);
+    for section in starts.windows(2).map(|bounds| &sdp[bounds[0]..bounds[1]]) {
+        let bundle = *first.get_or_insert(section);
+        let is_bundled = section.lines().any(|line| line == "a=bundle-only");
+        for (n, line) in section.lines().filter(|line| !is_bundled || *line != "a=bundle-only").enumerate() {
+            let line = if n == 0 && is_bundled { line.replacen(" 0 ", " 9 ", 1).into() } else { Cow::from(line) };
+            out.push_str(&line);
+            out.push_str("\r\n");
+        }
+        let missing = |kind: &&&str| is_bundled && !section.lines().any(|line| line.starts_with(**kind));
+        for kind in TRANSPORT.iter().filter(missing) {
+            for line in bundle.lines().filter(|line| line.starts_with(kind)) {
+                out.push_str(line);
+                out.push_str("\r\n");
+            }
+        }
+    }
+    out.into()
+}
+
 /// Leaves out candidates that must not be checked: names (mDNS), and addresses that are nobody's or everybody's.
 fn without_unusable_candidates(sdp: &str) -> String {
     let usable = |line: &&str| line.strip_prefix("a=candidate:").is_none_or(is_somebodys);
@@ -390,6 +368,21 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_exists_only_within_the_bundle_is_as_good_as_any() {
+        let head = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n";
+        let transport =
+            "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 AA\r\na=setup:actpass\r\n";
+        let video = VIDEO.replace("m=video 9", "m=video 0") + "a=mid:1\r\na=bundle-only\r\n";
+        let offer = Offer::parse(&[head, AUDIO, transport, &video].concat()).unwrap();
+        assert!(offer.video.is_some());
+        let video = offer.sdp.split("m=video").nth(1).unwrap();
+        assert!(video.starts_with(" 9 ") && !video.contains("bundle-only"), "{video}");
+        assert_eq!(video.matches("a=ice-ufrag:abcd").count(), 1, "{video}");
+        let refused = VIDEO.replace("m=video 9", "m=video 0");
+        assert_eq!(Offer::parse(&[head, AUDIO, transport, &refused].concat()).unwrap_err(), OfferError::NoVideo);
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         assert_eq!(offer(&[VIDEO]).unwrap_err(), OfferError::NoAudio);
         assert_eq!(offer(&[AUDIO]).unwrap_err(), OfferError::NoVideo);
@@ -453,24 +446,10 @@ mod tests {
         assert!(Offer::parse(&again.sdp).unwrap().asks_for_the_same_as(&first));
     }
 
-    #[test]
-    fn a_fragment_that_would_write_lines_of_its_own_is_refused() {
-        let password = "a=ice-pwd:0123456789012345678901\r\n";
-        assert!(Fragment::parse(&format!("a=ice-ufrag:ab\r\n{password}")).is_err());
-        assert!(Fragment::parse(&format!("a=ice-ufrag:abcd efgh\r\n{password}")).is_err());
-        assert!(Fragment::parse(&"a=x\r\n".repeat(2_000)).is_err());
-        let answer = "v=0\r\na=x\r\nm=audio 9 X 111\r\na=ice-ufrag:abcd\r\na=ice-pwd:p\r\na=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n\
-                      m=video 9 X 96\r\na=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n";
-        let fragment = Fragment::of_answer(answer);
-        assert_eq!((fragment.ufrag.as_str(), fragment.password.as_str(), fragment.candidates.len()), ("abcd", "p", 1));
-        assert!(fragment.text().ends_with("typ host\r\na=end-of-candidates\r\n"));
-    }
-
     proptest! {
         #[test]
         fn no_text_panics(text in "(v=0\r\n)?([mavc]=[ -~]{0,40}\r\n){0,30}") {
             let _ = Offer::parse(&text);
-            let _ = Fragment::parse(&text);
         }
 
         #[test]

@@ -71,6 +71,12 @@ pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
         ears: None,
         history: History { system_prompt: String::new(), tokens: 1_000 },
         catalogue: Arc::new(Catalogue::load(&wardrobe(root)).unwrap()),
+        repertoires: crate::render::Repertoires::new(
+            String::new(),
+            std::path::PathBuf::new(),
+            crate::render::Spool::new(&std::env::temp_dir(), 0),
+        )
+        .unwrap(),
         rtc: Settings { mux, advertise: vec![], tcp: true, bitrate },
         bitrate,
         speech_models: minicpm::Pool::new(speech_models).unwrap(),

@@ -19,7 +19,7 @@ use super::{Origin, Session, tools};
 use crate::llm::{History, Role};
 use crate::media::{AUDIO_RATE_HZ, Mark, TurnId, Word};
 use crate::metrics;
-use crate::render::Catalogue;
+use crate::render::{Action, Catalogue};
 use crate::sentence::SentenceSplitter;
 use crate::track::Played;
 use crate::tts::TextToSpeech;
@@ -35,6 +35,11 @@ pub(super) enum Command {
         done: oneshot::Sender<()>,
     },
     Hear(Hearing),
+    /// Shows it until it is over or something interrupts. False if too much waits to be shown.
+    Act {
+        action: Arc<Action>,
+        done: oneshot::Sender<bool>,
+    },
     /// End the session once this turn has been heard; void if it is interrupted.
     HangUp {
         turn: TurnId,
@@ -207,6 +212,12 @@ impl Conversation {
                 }
             }
             Command::Hear(hearing) => self.hear(hearing),
+            Command::Act { action, done } => {
+                // A number of its own: what was interrupted before does not end it, and what will be does.
+                let turn = self.next;
+                self.next = TurnId(turn.0 + 1);
+                let _ = done.send(self.session.player.act(action, turn));
+            }
             Command::Say(saying) => {
                 if saying.interrupt {
                     self.listening = false;
@@ -316,8 +327,9 @@ impl Conversation {
     /// The same; heard is what had begun by `heard_until`. False if there was no answer.
     fn cut(&mut self, heard_until: Instant) -> bool {
         self.pending.clear();
-        let Some(current) = self.current.take() else { return false };
+        // Also without an answer: there may be an action.
         self.session.player.interrupt(self.next);
+        let Some(current) = self.current.take() else { return false };
         current.task.abort();
         let heard = heard_by(&current.clauses, heard_until);
         self.session.remember(Role::Assistant, &heard);

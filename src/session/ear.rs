@@ -57,12 +57,12 @@ pub struct Ears {
 
 impl Ears {
     /// Nothing comes if there is no time for it.
-    fn guess(&self, said: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
+    pub(crate) fn guess(&self, said: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
         let recogniser = self.recogniser.borrow();
         recogniser.as_ref().map_or_else(|| stream::empty().boxed(), |recogniser| recogniser.guess(said))
     }
 
-    pub(super) fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
+    pub(crate) fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, asr::Error>> {
         let mut recogniser = self.recogniser.clone();
         let loaded = async move { recogniser.wait_for(Option::is_some).await.ok().and_then(|r| r.clone()) };
         let transcripts = loaded.map(|recogniser| match recogniser {

@@ -3,6 +3,7 @@
 //! In: utterances, interruptions, viewers. Out: notices to the viewers, media through the player. A session is a player
 //! (threads), a conversation (task) and a task per viewer; it ends as a whole, and nothing of it outlives it.
 
+mod actions;
 mod audience;
 #[cfg(test)]
 mod bad_days;
@@ -36,7 +37,7 @@ use uuid::Uuid;
 use crate::llm::{History, Role, Tool};
 use crate::metrics;
 use crate::minicpm;
-use crate::render::{Catalogue, Character, Gesture};
+use crate::render::{Catalogue, Character, Gesture, Repertoire, Repertoires};
 use crate::rtc;
 use crate::track::{Bitrate, Ended, HumanPlayer, MediaSink, Setup, Throttle};
 use crate::tts::TextToSpeech;
@@ -45,6 +46,7 @@ use audience::Viewers;
 use conversation::{Command, Conversation, Saying, Words};
 use voice::Voice;
 
+pub use actions::ActionError;
 pub use ear::{Ears, Mic};
 pub use event::{As, CaptionWord, Event, Line, PROTOCOL_VERSION, Request, State, TurnEvent};
 pub use guest::{Guest, NoGuest};
@@ -116,6 +118,8 @@ pub struct Shared {
     pub history: History,
     /// Who can be seen.
     pub catalogue: Arc<Catalogue>,
+    /// What they can be asked to do.
+    pub repertoires: Repertoires,
     /// The socket and its addresses.
     pub rtc: rtc::Settings,
     /// The bounds of the encoders.
@@ -156,6 +160,8 @@ pub struct Session {
 struct Inner {
     avatar: String,
     voice: Voice,
+    /// `None` until it is known.
+    repertoire: Option<Repertoire>,
     state: State,
     lines: VecDeque<Line>,
     links: HashMap<Uuid, Link>,
@@ -190,6 +196,7 @@ impl Session {
             inner: Mutex::new(Inner {
                 avatar: avatar.id().to_owned(),
                 voice: Voice::new(Arc::clone(&minds.voice)),
+                repertoire: None,
                 state: State::default(),
                 lines: VecDeque::new(),
                 links: HashMap::new(),
@@ -203,6 +210,8 @@ impl Session {
         let conversation =
             Conversation::new(Arc::clone(&session), minds, shared.history.clone(), Arc::clone(&shared.catalogue));
         shared.tracker.spawn(conversation.run(commands_rx, played).instrument(span.clone()));
+        let learned = Arc::clone(&session).learn_own(Arc::clone(shared), avatar.size());
+        shared.tracker.spawn(learned.instrument(span.clone()));
         shared.tracker.spawn(Arc::clone(&session).live(ended, slot).instrument(span.clone()));
         Ok(session)
     }

@@ -9,7 +9,7 @@ use crate::render::{Gesture, LipSync};
 /// Sound louder than this is seen.
 const THRESHOLD_RMS: f32 = 0.02;
 
-/// White or black, 128 × 128.
+/// White or black.
 pub struct Flash {
     white: Arc<VideoFrame>,
     black: Arc<VideoFrame>,
@@ -18,13 +18,16 @@ pub struct Flash {
 impl Flash {
     /// Its id in the catalogue.
     pub const ID: &str = "testing-flash";
+
+    /// Pixels across, and down.
+    pub const SIDE: u32 = 128;
 }
 
 impl Default for Flash {
     fn default() -> Self {
-        let mut white = VideoFrame::black(128, 128);
+        let mut white = VideoFrame::black(Self::SIDE, Self::SIDE);
         white.planes_mut()[0].fill(235);
-        Self { white: Arc::new(white), black: Arc::new(VideoFrame::black(128, 128)) }
+        Self { white: Arc::new(white), black: Arc::new(VideoFrame::black(Self::SIDE, Self::SIDE)) }
     }
 }
 

@@ -72,7 +72,8 @@ pub(super) fn run(raw: &Receiver<Raw>, sinks: &Sinks, watched: &Watched, bitrate
                 sinks.iter().for_each(|sink| sink.push(&packet));
             }
             Raw::Video(Stamped { frame, pts }) => {
-                watched.set(sinks.iter().any(|sink| sink.video_codec().is_some()));
+                watched.set(sinks.iter().any(|sink| sink.watches()));
+                sinks.iter().for_each(|sink| sink.see(&frame));
                 live.retain(|codec, _| sinks.iter().any(|s| s.video_codec() == Some(*codec)));
                 for codec in [VideoCodec::H264, VideoCodec::Vp8] {
                     let watching = || sinks.iter().filter(|s| s.video_codec() == Some(codec));

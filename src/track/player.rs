@@ -13,7 +13,7 @@ use super::encode::{self, Bitrate, ENCODE_QUEUE, EncodeError, Sinks};
 use super::playout::{Lead, Playout, State};
 use super::{MediaSink, Played};
 use crate::media::TurnId;
-use crate::render::{self, Change, CurrentTurn, Gesture, Item, LipSync, SLICE_QUEUE, Watched, Worker};
+use crate::render::{self, Action, Change, CurrentTurn, Gesture, Item, LipSync, SLICE_QUEUE, Watched, Worker};
 
 /// Speech ahead of rendering: 2 s of 20 ms frames. Full means that the voice is faster than real time, as it should
 /// be; it waits, and through it the language model.
@@ -145,10 +145,25 @@ impl HumanPlayer {
         self.changes.try_send(Change::Gesture(gesture)).is_ok()
     }
 
+    /// Shows `action` in the place of the face until it is over or `turn` is interrupted. False as of [`Self::show`].
+    pub fn act(&self, action: Arc<Action>, turn: TurnId) -> bool {
+        self.changes.try_send(Change::Act(action, turn)).is_ok()
+    }
+
+    /// Ends an action. False as of [`Self::show`].
+    pub fn rest(&self) -> bool {
+        self.changes.try_send(Change::Rest).is_ok()
+    }
+
+    /// Shows `film` in the place of the face whenever nothing is heard. False as of [`Self::show`].
+    pub fn idle(&self, film: Option<Arc<Action>>) -> bool {
+        self.changes.try_send(Change::Idle(film)).is_ok()
+    }
+
     /// Sends frames to `sink`, too.
     pub fn add_sink(&self, sink: Arc<dyn MediaSink>) {
         // The encode thread says so, too, a picture later; this is the picture.
-        if sink.video_codec().is_some() {
+        if sink.watches() {
             self.watched.set(true);
         }
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner).push(sink);

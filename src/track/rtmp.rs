@@ -204,7 +204,7 @@ fn open(url: &str, interrupt: &ffmpeg_next::ffi::AVIOInterruptCB) -> Result<form
     // drop closes and frees it, as it does if the connection fails.
     unsafe {
         check(avformat_alloc_output_context2(&raw mut context, ptr::null_mut(), c"flv".as_ptr(), url.as_ptr()))?;
-        (*context).interrupt_callback = interrupt.clone();
+        (*context).interrupt_callback = *interrupt;
         let mut options = options.disown();
         let opened = avio_open2(&raw mut (*context).pb, url.as_ptr(), AVIO_FLAG_WRITE, interrupt, &raw mut options);
         av_dict_free(&raw mut options);

@@ -1,9 +1,11 @@
 //! Where paced, encoded frames go: a viewer, a file, a test's probe.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::codec::VideoCodec;
-use crate::media::{AudioFrame, MediaTime, TurnId};
+use crate::media::{AudioFrame, MediaTime, TurnId, VideoFrame};
 
 /// One encoded frame and its presentation time.
 #[derive(Clone, Debug)]
@@ -60,6 +62,14 @@ pub trait MediaSink: Send + Sync {
 
     /// Takes a frame. A sink that is too slow drops it and asks for a keyframe later.
     fn push(&self, _frame: &Encoded) {}
+
+    /// Whether it wants pictures, coded or not.
+    fn watches(&self) -> bool {
+        self.video_codec().is_some()
+    }
+
+    /// Takes a picture as it was before it was coded.
+    fn see(&self, _picture: &Arc<VideoFrame>) {}
 
     /// Takes 20 ms of sound as they were before they were coded, and the answer that they belong to: for those who send
     /// another codec, or none.

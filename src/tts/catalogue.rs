@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Config, Error};
+use crate::values;
 
 /// Names in an error: enough to find the right one.
 const SHOWN: usize = 40;
@@ -50,14 +51,10 @@ pub(super) fn imitate(config: &mut Config, audio: &Path, text: &str) {
 }
 
 /// The recording that a client calls `name`, and what is said in it: one of the catalogue, or a file within
-/// `tts.recordings`, by its path from there or from where the server runs. Which other files exist is nobody's business.
+/// `tts.recordings`.
 pub(super) fn recording(config: &Config, name: &str) -> Result<(PathBuf, String), Error> {
     let names = read(&config.catalogue).unwrap_or_default();
-    let in_folder = || {
-        let folder = Some(&config.recordings).filter(|folder| !folder.as_os_str().is_empty())?.canonicalize().ok()?;
-        let within = |path: PathBuf| path.canonicalize().ok().filter(|path| path.starts_with(&folder) && path.is_file());
-        within(folder.join(name)).or_else(|| within(PathBuf::from(name)))
-    };
+    let in_folder = || values::inside(&config.recordings, Path::new(name)).filter(|path| path.is_file());
     let audio = names.get(name).map(|path| found(path, &config.catalogue)).or_else(in_folder);
     let audio = audio.ok_or_else(|| Error::UnknownVoice(format!("there is no recording \"{name}\" to imitate")))?;
     let text = text_beside(&audio);

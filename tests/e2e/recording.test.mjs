@@ -94,6 +94,9 @@ for (const [kind, ...options] of [
   ['tone.wav', '-ar', '8000'],
   ['tone.mp3', '-ar', '44100', '-ac', '2'],
   ['tone.ogg', '-ar', '48000', '-c:a', 'libopus'],
+  ['tone.flac', '-ar', '96000', '-sample_fmt', 's32'],
+  ['tone.webm', '-ar', '48000', '-ac', '2', '-c:a', 'libopus'],
+  ['tone.m4a', '-ar', '44100', '-c:a', 'aac'],
 ]) {
   test(`${kind} is heard as long and as high as it is`, async () => {
     const file = tone(kind, ...options);
