@@ -236,7 +236,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let advertise = config.webrtc.advertise.clone();
     let sessions = config.server.max_sessions;
-    let has_tls = config.tls.mode != TlsMode::Off;
+    let has_tls = config.tls.mode != TlsMode::None;
     let server = Server::load(config).await?;
     let address = server.address()?;
     let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };

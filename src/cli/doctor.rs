@@ -207,10 +207,10 @@ fn is_shared(ip: Ipv4Addr) -> bool {
 /// Whether pages may ask for a microphone.
 fn https(config: &Config) -> Finding {
     match config.tls.mode {
-        TlsMode::Off if config.server.listen.ip().is_loopback() || !config.server.trusted_proxies.is_empty() => {
+        TlsMode::None if config.server.listen.ip().is_loopback() || !config.server.trusted_proxies.is_empty() => {
             good("https", "")
         }
-        TlsMode::Off => fair("https", "insecure_origin", ""),
+        TlsMode::None => fair("https", "insecure_origin", ""),
         TlsMode::Auto | TlsMode::Files => match crate::server::check_tls(&config.tls) {
             Ok(()) => good("https", ""),
             Err(error) => bad("https", "tls_failed", error.to_string()),

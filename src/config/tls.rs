@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub enum TlsMode {
     /// HTTP alone.
     #[default]
-    Off,
+    None,
     /// One of our own, which browsers ask about once.
     Auto,
     /// One that was issued.
@@ -38,7 +38,7 @@ pub struct Tls {
 
 impl Default for Tls {
     fn default() -> Self {
-        Self { mode: TlsMode::Off, cert: PathBuf::new(), key: PathBuf::new(), dir: PathBuf::from("tls") }
+        Self { mode: TlsMode::None, cert: PathBuf::new(), key: PathBuf::new(), dir: PathBuf::from("tls") }
     }
 }
 

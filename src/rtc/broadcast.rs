@@ -20,15 +20,16 @@ use webrtc::peer_connection::{
 };
 
 use super::feedback::{self, KeyframeRequests};
+use super::life::{Lease, Life};
 use super::microphone::Floor;
 use super::peer::{
-    Channels, GATHER_TIMEOUT, Handler, ICE_CHECK, Lease, Life, Limits, SEND_QUEUE, Streams, Viewer, checks_within,
-    random_text, register_codecs,
+    Channels, GATHER_TIMEOUT, Handler, ICE_CHECK, Limits, SEND_QUEUE, Viewer, checks_within, random_text, register_codecs,
 };
 use super::reflexive::{self, StunServers};
 use super::reports::{self, OneClock};
 use super::sdp::VideoLine;
 use super::socket::SharedSocketRuntime;
+use super::streams::Streams;
 use super::{Error, Event, Offer, Settings, UdpMux, candidates, estimate};
 use crate::codec::VideoCodec;
 use crate::metrics;

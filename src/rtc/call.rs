@@ -20,13 +20,12 @@ use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
 
+use super::life::{Lease, Life};
 use super::microphone::{Arrived, Floor};
-use super::peer::{
-    Channels, GATHER_TIMEOUT, Handler, ICE_CHECK, Lease, Life, Limits, Outgoing, SEND_QUEUE, Streams, checks_within,
-    opus_codec, random_text,
-};
+use super::peer::{Channels, GATHER_TIMEOUT, Handler, ICE_CHECK, Limits, SEND_QUEUE, checks_within, random_text};
 use super::reports::{self, OneClock};
 use super::socket::SharedSocketRuntime;
+use super::streams::{Outgoing, Streams, opus_codec};
 use super::{Error, Event, Settings, candidates};
 use crate::media::AudioFrame;
 use crate::metrics;

@@ -14,21 +14,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use governor::{Quota, RateLimiter};
 use rtc::interceptor::{Registry, Slot as ChainSlot};
-use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::{configure_nack, configure_rtcp_reports};
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
-use rtc::peer_connection::transport::RTCDtlsTransportState;
-use rtc::rtp_transceiver::rtp_sender::{
-    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
-    RtpCodecKind,
-};
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit, RTCIceGatheringState,
@@ -37,11 +31,13 @@ use webrtc::peer_connection::{
 
 use super::estimate::{self, Estimate};
 use super::feedback::{self, KeyframeRequests};
+use super::fragment::Fragment;
+use super::life::{Lease, Life};
 use super::microphone::{Arrived, Floor};
-use super::reports::{self, OneClock, Origin};
-use super::rtp::Stream;
-use super::sdp::{Fragment, Identity, VideoLine};
+use super::reports::{self, OneClock};
+use super::sdp::Identity;
 use super::socket::{SharedSocketRuntime, Slot};
+use super::streams::{Streams, codec_of, opus_codec, video_codec};
 use super::{Error, Offer, UdpMux, candidates, microphone, sdp};
 use crate::codec::VideoCodec;
 use crate::media::AudioFrame;
@@ -51,9 +47,6 @@ use crate::track::{Bitrate, Encoded, MediaSink};
 /// Encoded frames that wait for a peer's packets to leave: 640 ms of both kinds. Full: the frame is dropped, and
 /// pictures resume with a keyframe.
 pub(super) const SEND_QUEUE: usize = 48;
-/// The stack reads an alert within a few milliseconds.
-const SHUT_POLL: Duration = Duration::from_millis(10);
-const SHUT_CHECKS: usize = 5;
 /// Gathering only binds a loopback socket; more than this is a fault.
 pub(super) const GATHER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between ICE checks. The crate's 200 ms make a set-up of 210 ms; 20 ms make one of 30.
@@ -366,57 +359,6 @@ impl Drop for Peer {
     }
 }
 
-/// Gives the share of the socket back, on every path out.
-pub(super) struct Lease {
-    pub(super) mux: Arc<UdpMux>,
-    pub(super) slot: Arc<Slot>,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.mux.close(&self.slot);
-    }
-}
-
-pub(super) struct Outgoing {
-    pub(super) track: Arc<TrackLocalStaticRTP>,
-    stream: Stream,
-}
-
-impl Outgoing {
-    /// Our sound, as packets of `payload_type`.
-    pub(super) fn sound(payload_type: u8) -> Self {
-        let ssrc = rand::random();
-        let track = local_track(RtpCodecKind::Audio, opus_codec(), ssrc, None);
-        Self { track, stream: Stream::opus(ssrc, payload_type) }
-    }
-}
-
-pub(super) struct Streams {
-    pub(super) audio: Outgoing,
-    pub(super) video: Option<Outgoing>,
-}
-
-impl Streams {
-    pub(super) fn new(offer: &Offer) -> Self {
-        let audio = Outgoing::sound(offer.opus);
-        let video = offer.video.as_ref().map(|line| {
-            let (ssrc, rtx) = (rand::random(), line.rtx.map(|_| rand::random()));
-            let track = local_track(RtpCodecKind::Video, video_codec(line), ssrc, rtx);
-            Outgoing { track, stream: Stream::video(line.codec, ssrc, line.payload_type) }
-        });
-        Self { audio, video }
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &Outgoing> {
-        std::iter::once(&self.audio).chain(&self.video)
-    }
-
-    pub(super) fn origins(&self) -> impl Iterator<Item = Origin> {
-        self.all().map(|outgoing| outgoing.stream.origin())
-    }
-}
-
 /// The answer, as the stack wrote it.
 async fn negotiate(
     connection: &Arc<dyn PeerConnection>,
@@ -452,29 +394,6 @@ pub(super) fn register_codecs(engine: &mut MediaEngine, offer: &Offer) -> Result
         }
     }
     Ok(())
-}
-
-pub(super) fn opus_codec() -> RTCRtpCodec {
-    codec_of("audio/opus", 48_000, 2, "minptime=10;useinbandfec=1", vec![])
-}
-
-fn video_codec(line: &VideoLine) -> RTCRtpCodec {
-    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
-    let feedback = vec![feedback("ccm", "fir"), feedback("nack", ""), feedback("nack", "pli")];
-    codec_of(line.codec.mime(), 90_000, 0, &line.fmtp, feedback)
-}
-
-fn codec_of(mime: &str, clock_rate: u32, channels: u16, fmtp: &str, rtcp_feedback: Vec<RTCPFeedback>) -> RTCRtpCodec {
-    RTCRtpCodec { mime_type: mime.into(), clock_rate, channels, sdp_fmtp_line: fmtp.into(), rtcp_feedback }
-}
-
-/// Both tracks share the stream id `visavis`, so that a browser plays them in step.
-pub(super) fn local_track(kind: RtpCodecKind, codec: RTCRtpCodec, ssrc: u32, rtx: Option<u32>) -> Arc<TrackLocalStaticRTP> {
-    let rtx = rtx.map(|ssrc| RTCRtpRtxParameters { ssrc });
-    let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), rtx, ..RTCRtpCodingParameters::default() };
-    let encoding = RTCRtpEncodingParameters { rtp_coding_parameters: coding, codec, ..RTCRtpEncodingParameters::default() };
-    let name = format!("visavis-{kind}");
-    Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new("visavis".into(), name.clone(), name, kind, vec![encoding])))
 }
 
 /// Hears from the WebRTC stack, on its driver task: only notes and spawns.
@@ -556,120 +475,6 @@ async fn read_channel(channel: Arc<dyn DataChannel>, channels: Channels, events:
         }
     }
     lock(&channels).remove(&label);
-}
-
-/// The task that carries a connection from its answer to its end.
-pub(super) struct Life {
-    pub(super) connection: Arc<dyn PeerConnection>,
-    pub(super) streams: Streams,
-    pub(super) state: watch::Receiver<RTCPeerConnectionState>,
-    pub(super) frames: mpsc::Receiver<Encoded>,
-    pub(super) stop: CancellationToken,
-    pub(super) lease: Lease,
-    pub(super) events: mpsc::Sender<Event>,
-    /// From the answer to media.
-    pub(super) patience: Duration,
-    /// The gauge that counts it while it is connected.
-    pub(super) connected: fn(f64),
-}
-
-impl Life {
-    pub(super) async fn run(mut self) {
-        let closed = match self.connect().await {
-            Ok(()) => {
-                self.lease.slot.set_connected();
-                let _ = self.events.send(Event::Connected).await;
-                (self.connected)(1.0);
-                let closed = self.stream().await;
-                (self.connected)(-1.0);
-                closed
-            }
-            Err(closed) => closed,
-        };
-        let _ = self.connection.close().await;
-        drop(self.lease);
-        let _ = self.events.send(Event::Closed(closed)).await;
-    }
-
-    async fn connect(&mut self) -> Result<(), Closed> {
-        let connected = self.state.wait_for(|state| {
-            matches!(
-                state,
-                RTCPeerConnectionState::Connected | RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed
-            )
-        });
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(Closed::Ended),
-            state = timeout(self.patience, connected) => match state {
-                Ok(Ok(state)) if *state == RTCPeerConnectionState::Connected => Ok(()),
-                Ok(Ok(state)) if *state == RTCPeerConnectionState::Closed => Err(Closed::Left),
-                _ => Err(Closed::Timeout),
-            },
-        }
-    }
-
-    async fn stream(&mut self) -> Closed {
-        let slot = Arc::clone(&self.lease.slot);
-        let mut away = false;
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Closed::Ended,
-                () = slot.alert() => if self.is_shut().await { return Closed::Left },
-                changed = self.state.changed() => {
-                    let state = *self.state.borrow();
-                    match state {
-                        _ if changed.is_err() => return Closed::Left,
-                        RTCPeerConnectionState::Closed => return Closed::Left,
-                        RTCPeerConnectionState::Failed => return Closed::Lost,
-                        // It may come back: the stack fails it after 30 s.
-                        RTCPeerConnectionState::Disconnected => self.tell_away(&mut away, true).await,
-                        RTCPeerConnectionState::Connected => self.tell_away(&mut away, false).await,
-                        _ => {}
-                    }
-                },
-                frame = self.frames.recv() => match frame {
-                    Some(frame) => if self.send(&frame).await.is_err() { return Closed::Left },
-                    None => return Closed::Ended,
-                },
-            }
-        }
-    }
-
-    async fn tell_away(&self, before: &mut bool, away: bool) {
-        if std::mem::replace(before, away) != away {
-            let _ = self.events.send(Event::Away(away)).await;
-        }
-    }
-
-    /// Whether the viewer has shut the connection: an alert alone could be forged.
-    async fn is_shut(&self) -> bool {
-        for _ in 0..SHUT_CHECKS {
-            tokio::time::sleep(SHUT_POLL).await;
-            for sender in self.connection.get_senders().await {
-                if let Ok(Some(transport)) = sender.transport().await
-                    && transport.state().await.is_ok_and(|state| state == RTCDtlsTransportState::Closed)
-                {
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    async fn send(&mut self, frame: &Encoded) -> Result<(), webrtc::error::Error> {
-        let (outgoing, data, pts) = match frame {
-            Encoded::Audio { data, pts } => (Some(&mut self.streams.audio), data, *pts),
-            Encoded::Video { data, pts, .. } => (self.streams.video.as_mut(), data, *pts),
-        };
-        if let Some(outgoing) = outgoing {
-            for packet in outgoing.stream.packets(data, pts) {
-                outgoing.track.write_rtp(packet).await?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The sink of one viewer: a queue that never blocks the encoder.

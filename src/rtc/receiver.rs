@@ -27,8 +27,8 @@ use webrtc::peer_connection::{
     RTCSessionDescription, SettingEngineBuilder,
 };
 
-use super::peer::{local_track, opus_codec};
 use super::rtp::Stream;
+use super::streams::{local_track, opus_codec};
 use crate::codec::{OpusEncoder, VideoCodec};
 use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, AudioFrame, MediaTime, SAMPLES_PER_FRAME};
 

@@ -61,7 +61,7 @@ pub enum TlsError {
 
 /// What the configuration asks for, now and later; `None` without TLS.
 pub(super) async fn keep(config: &Tls) -> Result<Option<watch::Receiver<TlsAcceptor>>, TlsError> {
-    if config.mode == TlsMode::Off {
+    if config.mode == TlsMode::None {
         return Ok(None);
     }
     let (first, mut read) = read(config).await?;
@@ -112,7 +112,7 @@ async fn read(config: &Tls) -> Result<(TlsAcceptor, Written), TlsError> {
 fn files(config: &Tls) -> (PathBuf, PathBuf) {
     match config.mode {
         TlsMode::Files => (config.cert.clone(), config.key.clone()),
-        TlsMode::Off | TlsMode::Auto => (config.dir.join(OWN_CERTIFICATE), config.dir.join(OWN_KEY)),
+        TlsMode::None | TlsMode::Auto => (config.dir.join(OWN_CERTIFICATE), config.dir.join(OWN_KEY)),
     }
 }
 
