@@ -95,7 +95,10 @@ impl FunAsrSocket {
                     quiet_until = Instant::now() + IDLE;
                     match came {
                         Ok(Some(Ok(Message::Text(text)))) => client.told(&text).await,
-                        Ok(Some(Ok(Message::Binary(sound)))) => client.heard(&sound),
+                        Ok(Some(Ok(Message::Binary(sound)))) => {
+                            client.heard(&sound);
+                            Ok(())
+                        }
                         Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => Ok(()),
                         Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) | Err(_) => break,
                     }
@@ -199,12 +202,11 @@ impl Client {
     }
 
     /// Sound before the first text is nobody's.
-    fn heard(&mut self, sound: &[u8]) -> Result<(), Gone> {
-        let Some(talk) = &mut self.talk else { return Ok(()) };
+    fn heard(&mut self, sound: &[u8]) {
+        let Some(talk) = &mut self.talk else { return };
         for event in talk.push(sound) {
             self.notice(event);
         }
-        Ok(())
     }
 
     /// All has been said: what is under way is written down, and then the end is told.
@@ -265,13 +267,11 @@ impl Client {
 
     async fn send(&mut self, reply: &Value) -> Result<(), Gone> {
         let sent = tokio::time::timeout(SEND, self.sink.send(Message::Text(reply.to_string()))).await;
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            _ => {
-                debug!("a client of /api/asr is gone");
-                Err(Gone)
-            }
+        if let Ok(Ok(())) = sent {
+            return Ok(());
         }
+        debug!("a client of /api/asr is gone");
+        Err(Gone)
     }
 }
 

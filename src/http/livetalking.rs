@@ -67,12 +67,12 @@ struct HumanRequest {
     #[oai(default)]
     interrupt: bool,
     /// How it is to be spoken; absent: as the session speaks.
-    tts: Option<Voice>,
+    tts: Option<Tts>,
 }
 
 /// How one answer is spoken. What the configured voice has no word for is ignored.
 #[derive(Object)]
-struct Voice {
+struct Tts {
     /// Whose voice: a name that the service knows.
     #[oai(validator(max_length = 256))]
     voice: Option<String>,
@@ -95,7 +95,7 @@ struct Voice {
     task_type: Option<String>,
 }
 
-impl Voice {
+impl Tts {
     /// Pages send what was not filled in as nothing.
     fn manner(self) -> Manner {
         let Self { voice, ref_file, ref_text, language, speed, instructions, task_type } = self;
@@ -174,7 +174,7 @@ impl Api {
             _ => return Err(Failure::bad_type().into()),
         };
         let text = check_text(&text).map_err(Failure::from)?;
-        match tts.map(Voice::manner).filter(|manner| *manner != Manner::default()) {
+        match tts.map(Tts::manner).filter(|manner| *manner != Manner::default()) {
             None => session.say(text, chat, interrupt).await,
             Some(manner) => {
                 let voice = session.voice_in(manner).await.map_err(Failure::from)?;

@@ -272,13 +272,15 @@ impl<'a> Section<'a> {
     }
 }
 
+/// What a line says of its transport.
+const TRANSPORT: [&str; 5] = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=rtcp-mux"];
+
 /// What only exists within a bundle has no port and no transport of its own (RFC 9143 §6), as Firefox offers pictures beside
 /// sound when it is told to bundle all. It gets those of the first line, with which it is bundled, and is then like any other.
 fn with_own_transports(sdp: &str) -> Cow<'_, str> {
     if !sdp.contains("a=bundle-only") {
         return sdp.into();
     }
-    const TRANSPORT: [&str; 5] = ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=rtcp-mux"];
     let starts: Vec<usize> = sdp.match_indices("\nm=").map(|(at, _)| at + 1).chain([sdp.len()]).collect();
     let (mut out, mut first) = (sdp[..starts[0]].to_owned(), None);
     for section in starts.windows(2).map(|bounds| &sdp[bounds[0]..bounds[1]]) {
