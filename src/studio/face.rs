@@ -1,6 +1,6 @@
 //! Finds a face in a picture, and 468 points on it.
 //!
-//! In: pictures. Out: a [`Face`] with its points in the picture's pixels, or none. The networks are MediaPipe's (Apache-2.0),
+//! In: pictures. Out: a [`Face`] with its points in the picture's pixels, or none. The networks are `MediaPipe`'s (Apache-2.0),
 //! and so are the steps between them (graph `face_landmark_front_cpu`): a detector says roughly where and how tilted the face
 //! is; the mesh network looks at that square, turned upright. In a film the square comes from the last picture's points, and
 //! the detector rests. Blocking: 10 to 30 ms a picture.
@@ -83,7 +83,7 @@ impl Face {
         let [left, top, right, bottom] = self.extent();
         let tilt = tilt([self.at(EYE_CORNERS[0]), self.at(EYE_CORNERS[1])]);
         Square {
-            middle: [(left + right) / 2.0, (top + bottom) / 2.0],
+            middle: [f32::midpoint(left, right), f32::midpoint(top, bottom)],
             side: SQUARE * (right - left).max(bottom - top),
             tilt,
         }
@@ -98,7 +98,7 @@ impl Finder {
             let bytes = std::fs::read(&path).map_err(|source| Error::Io { doing: "reading", path: path.clone(), source })?;
             let network =
                 Network::parse(&bytes).map_err(|error| Error::Network { path: path.clone(), what: error.to_string() })?;
-            if network.input() != (side as usize, side as usize, 3) || network.outputs() != outputs {
+            if network.input() != (side as usize, side as usize, 3) || network.output_values() != outputs {
                 return Err(Error::Network { path, what: "it is another network".into() });
             }
             Ok(network)

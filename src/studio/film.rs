@@ -212,7 +212,7 @@ fn set_colours(scaler: &mut Scaler, frame: &Video) {
     let full = i32::from(frame.color_range() == color::Range::JPEG);
     // SAFETY: the context was just made and is ours; both tables are constants of the library. What it refuses it ignores.
     unsafe {
-        let (from, to) = (ffi::sws_getCoefficients(matrix as i32), ffi::sws_getCoefficients(ffi::SWS_CS_DEFAULT as i32));
+        let (from, to) = (ffi::sws_getCoefficients(matrix), ffi::sws_getCoefficients(ffi::SWS_CS_DEFAULT));
         ffi::sws_setColorspaceDetails(scaler.as_mut_ptr(), from, full, to, 1, 0, 1 << 16, 1 << 16);
     }
 }

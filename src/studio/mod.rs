@@ -214,14 +214,14 @@ fn of_film(
     let (boxes, tremble) = track::boxes(&faces, seen.size, order.pads, order.smooth);
     let (first, last, seam) = seam::ends(&motion(&faces, &seen.thumbnails));
     let mut film = Film::open(&order.source)?;
-    for n in 0..=last {
+    for (n, face) in boxes.iter().enumerate().take(last + 1) {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
         // The film was longer when it was read the first time: somebody writes to it.
         let picture = film.picture()?.filter(|p| p.dimensions() == seen.size).ok_or(Error::Damaged)?;
         if n >= first {
-            folder.push(&picture, boxes[n])?;
+            folder.push(&picture, *face)?;
         }
         progress(0.5 + 0.5 * (n + 1) as f32 / (last + 1) as f32);
     }

@@ -75,7 +75,7 @@ type Loose = [f32; 4];
 fn loose(face: &Face) -> Loose {
     let [left, top, right, bottom] = face.extent();
     let top = top + FOREHEAD * (bottom - top);
-    [(left + right) / 2.0, (top + bottom) / 2.0, right - left, bottom - top]
+    [f32::midpoint(left, right), f32::midpoint(top, bottom), right - left, bottom - top]
 }
 
 /// The face of each picture, those that were not found taken from their neighbours; `None` if there is no face at all.
@@ -123,10 +123,10 @@ fn smoothed(values: &[Loose], reach: usize) -> Vec<Loose> {
         let reach = reach.min(n).min(values.len() - 1 - n);
         let mut sum = [0.0; 4];
         let mut weights = 0.0;
-        for k in n - reach..=n + reach {
+        for (k, value) in values.iter().enumerate().take(n + reach + 1).skip(n - reach) {
             let weight = (reach + 1 - n.abs_diff(k)) as f32;
             weights += weight;
-            (0..4).for_each(|c| sum[c] += weight * values[k][c]);
+            (0..4).for_each(|c| sum[c] += weight * value[c]);
         }
         sum.map(|s| s / weights)
     };

@@ -120,7 +120,7 @@ impl Network {
     }
 
     /// How many values each output has.
-    pub(super) fn outputs(&self) -> &[usize] {
+    pub(super) fn output_values(&self) -> &[usize] {
         &self.output_values
     }
 

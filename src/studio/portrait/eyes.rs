@@ -33,7 +33,7 @@ struct Eye {
 
 /// Both eyes, measured once.
 pub(super) struct Eyes {
-    eyes: [Eye; 2],
+    both: [Eye; 2],
     brows: [[f32; 2]; 2],
     distance: f32,
 }
@@ -47,7 +47,7 @@ impl Eyes {
             // Down is down for both, though they run towards each other.
             let sign = if along[0] >= 0.0 { 1.0 } else { -1.0 };
             let down = [-along[1] * sign, along[0] * sign];
-            let middle = [(one[0] + other[0]) / 2.0, (one[1] + other[1]) / 2.0];
+            let middle = [f32::midpoint(one[0], other[0]), f32::midpoint(one[1], other[1])];
             let below = |point: usize| {
                 let [x, y] = face.at(point);
                 (x - middle[0]) * down[0] + (y - middle[1]) * down[1]
@@ -58,12 +58,12 @@ impl Eyes {
             let lid = colour(picture, [middle[0] + down[0] * above, middle[1] + down[1] * above], 1);
             Eye { middle, along, down, half_width, upper, lower, lid }
         };
-        Self { eyes: [eye(0), eye(1)], brows: BROWS.map(|brow| face.at(brow)), distance: face.eye_distance() }
+        Self { both: [eye(0), eye(1)], brows: BROWS.map(|brow| face.at(brow)), distance: face.eye_distance() }
     }
 
     /// Left, top, right, bottom of what lids move.
     pub(super) fn bounds(&self) -> [f32; 4] {
-        let [one, other] = [self.eyes[0].middle, self.eyes[1].middle];
+        let [one, other] = [self.both[0].middle, self.both[1].middle];
         let (left, right) = (one[0].min(other[0]), one[0].max(other[0]));
         let (top, bottom) = (one[1].min(other[1]), one[1].max(other[1]));
         let d = self.distance;
@@ -74,7 +74,7 @@ impl Eyes {
     pub(super) fn brow_bounds(&self) -> [f32; 4] {
         let [left, _, right, _] = self.bounds();
         let brow = self.brows[0][1].min(self.brows[1][1]);
-        let eye = self.eyes[0].middle[1].max(self.eyes[1].middle[1]);
+        let eye = self.both[0].middle[1].max(self.both[1].middle[1]);
         [left, brow - 0.42 * self.distance, right, eye - 0.06 * self.distance]
     }
 
@@ -90,7 +90,7 @@ impl Eyes {
     /// The eye that is nearer.
     fn near(&self, x: f32, y: f32) -> &Eye {
         let away = |eye: &Eye| distance(eye.middle, [x, y]);
-        if away(&self.eyes[0]) <= away(&self.eyes[1]) { &self.eyes[0] } else { &self.eyes[1] }
+        if away(&self.both[0]) <= away(&self.both[1]) { &self.both[0] } else { &self.both[1] }
     }
 }
 
@@ -128,8 +128,8 @@ impl Bend for Looking<'_> {
         let (upper, lower) = eye.lids(across);
         let ball = across.abs() < 1.0 && down > upper && down < lower;
         match sheet {
-            0 => !ball && down <= (upper + lower) / 2.0,
-            1 => !ball && down > (upper + lower) / 2.0,
+            0 => !ball && down <= f32::midpoint(upper, lower),
+            1 => !ball && down > f32::midpoint(upper, lower),
             _ => ball,
         }
     }
@@ -158,7 +158,7 @@ impl Bend for Looking<'_> {
                 let inside = (1.0 - across * across).max(0.0).powi(2);
                 let way = 0.28 * eye.half_width * inside;
                 // Nothing at the lids: what would come from behind them is not in the portrait.
-                let height = (2.0 * (down - (upper + lower) / 2.0) / gap.max(1.0)).clamp(-1.0, 1.0);
+                let height = (2.0 * (down - f32::midpoint(upper, lower)) / gap.max(1.0)).clamp(-1.0, 1.0);
                 [way * look.right, 0.5 * way * look.down * (1.0 - height * height)]
             }
         }

@@ -207,7 +207,7 @@ impl Head {
     fn of(face: &Face) -> Self {
         let [left, top, right, bottom] = face.extent();
         let (width, height) = (right - left, bottom - top);
-        let middle = [(left + right) / 2.0, (top + bottom) / 2.0];
+        let middle = [f32::midpoint(left, right), f32::midpoint(top, bottom)];
         // The top of the neck: behind the chin.
         let pivot = [middle[0] - SIDE as f32 / 2.0, SIDE as f32 / 2.0 - (bottom + 0.05 * height), -0.45 * width];
         Self { middle, half: [width / 2.0, height / 2.0], pivot }

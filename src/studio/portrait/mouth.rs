@@ -63,7 +63,7 @@ impl Mouth {
         let width = distance(right, left).max(4.0);
         let along = [(left[0] - right[0]) / width, (left[1] - right[1]) / width];
         let mut it = Self {
-            middle: [(right[0] + left[0]) / 2.0, (right[1] + left[1]) / 2.0],
+            middle: [f32::midpoint(right[0], left[0]), f32::midpoint(right[1], left[1])],
             along,
             down: [-along[1], along[0]],
             half_width: width / 2.0,
@@ -78,7 +78,11 @@ impl Mouth {
         };
         let between = |n: usize| {
             let (up, low) = (face.at(INNER_UP[n]), face.at(INNER_LOW[n]));
-            if it.teeth { it.local(low)[1] } else { it.local([(up[0] + low[0]) / 2.0, (up[1] + low[1]) / 2.0])[1] }
+            if it.teeth {
+                it.local(low)[1]
+            } else {
+                it.local([f32::midpoint(up[0], low[0]), f32::midpoint(up[1], low[1])])[1]
+            }
         };
         it.line = std::array::from_fn(between);
         it.chin = (it.local(face.at(CHIN))[1] - it.line[5]).max(0.2 * it.eyes);
