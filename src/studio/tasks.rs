@@ -326,7 +326,7 @@ mod tests {
         let dir = TempDir::new("tasks");
         let (told, hear) = bounded(16);
         let tasks = Tasks::start(&dir.0, |id| assert_eq!(id, "anna"), move |task| told.send(task.status).unwrap()).unwrap();
-        let next = || hear.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        let next = || hear.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
         let poster = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/avatars/mira/poster.webp");
         let upload = dir.0.join("upload");
         std::fs::copy(poster, &upload).unwrap();
