@@ -14,7 +14,12 @@ const here = import.meta.dirname;
 const LIGHT = new Set([
   'audio-proxy-faults.test.mjs',
   'audio-proxy.test.mjs',
+  'avatar-task.test.mjs',
+  'firefox.test.mjs',
   'janus-life.test.mjs',
+  'janus.test.mjs',
+  'livetalking-options.test.mjs',
+  'push.test.mjs',
   'relay.test.mjs',
   'xiaozhi-device.test.mjs',
   'xiaozhi-signalling.test.mjs',
