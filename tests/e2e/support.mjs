@@ -16,12 +16,19 @@ export const binary = process.env.VISAVIS_BINARY ?? path.join(root, 'target/debu
 
 /** A port that was free a moment ago. */
 export async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    // Below those that the system gives to connections, which may take it before its server does.
+    const port = 16_000 + Math.floor(Math.random() * 16_000);
+    const server = net.createServer().listen(port, '127.0.0.1');
+    try {
+      await once(server, 'listening');
+    } catch {
+      continue;
+    }
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 /** A running server. `env` overrides its configuration; `args` are another command. */
