@@ -90,6 +90,8 @@ test('session 0 is sent by WHIP, is spoken to by its number, and leaves with a D
   await until('our address', async () => (await whip.status()).patched.length > 0);
   assert.match((await whip.status()).patched[0], /a=candidate:1 1 udp \d+ 192\.0\.2\.1 32853 typ srflx/);
   for (const id of [1, '1', '00x', -1, 4_294_967_296]) assert.equal((await say(server, id, 'Nobody.')).error, 'unknown_session', `${id}`);
+  const { data } = await (await fetch(`${server.url}/api/admin/sessions`)).json();
+  assert.deepEqual(data.sessions.map(({ sessionid, transport }) => [sessionid, transport]), [['0', 'rtcpush']]);
   assert.equal(await server.stop('SIGTERM'), 0);
   const { resources, refused } = await whip.status();
   assert.deepEqual([resources.length, resources[0].deleted, refused], [1, true, []]);
