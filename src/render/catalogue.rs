@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use super::avatar::{self, Avatar};
 use super::clip::Spool;
 use super::film::{self, Film};
-use super::wav2lip::{FilmFace, Network, NetworkError, NetworkFile};
+use super::lips::{FilmFace, Hubert, Network, NetworkError, NetworkFile};
 use super::{Face, LipSync};
 
 /// Longest id: a folder's name that is also part of URLs.
@@ -181,6 +181,7 @@ struct Loader {
     wardrobe: Wardrobe,
     /// There once, whoever asks for it first.
     network: OnceLock<Result<Arc<Network>, Arc<NetworkError>>>,
+    hubert: OnceLock<Result<Arc<Hubert>, Arc<NetworkError>>>,
 }
 
 impl Loader {
@@ -193,9 +194,19 @@ impl Loader {
     }
 
     fn film(&self, id: &str, path: &Path) -> Result<Film, film::Error> {
-        let load = || Network::load(&self.wardrobe.network).map(Arc::new).map_err(Arc::new);
-        let network = self.network.get_or_init(load).clone()?;
+        let network = self.network(path)?;
         Film::load(id, path, &self.wardrobe.spool, network, self.wardrobe.max_side)
+    }
+
+    /// What moves the lips of the film in `path`: its own network, or the one of those that have none.
+    fn network(&self, path: &Path) -> Result<Arc<Network>, Arc<NetworkError>> {
+        let file = &self.wardrobe.network;
+        let Some(own) = Network::of_film(path) else {
+            let load = || Network::wav2lip(file).map(Arc::new).map_err(Arc::new);
+            return self.network.get_or_init(load).clone();
+        };
+        let hubert = self.hubert.get_or_init(|| Hubert::load(file).map(Arc::new).map_err(Arc::new)).clone()?;
+        Network::ultralight(&own, file, hubert).map(Arc::new).map_err(Arc::new)
     }
 }
 
@@ -219,7 +230,7 @@ impl Catalogue {
                 found.insert(id, path);
             }
         }
-        let loader = Loader { wardrobe: wardrobe.clone(), network: OnceLock::new() };
+        let loader = Loader { wardrobe: wardrobe.clone(), network: OnceLock::new(), hubert: OnceLock::new() };
         let entries = std::thread::scope(|scope| {
             let loader = &loader;
             let threads: Vec<_> = found.iter().map(|(id, path)| (id, scope.spawn(move || loader.load(id, path)))).collect();

@@ -13,6 +13,7 @@ mod film;
 mod gesture;
 mod idle;
 mod layer;
+mod lips;
 mod listen;
 mod mel;
 mod morph;
@@ -24,7 +25,6 @@ mod timeline;
 mod triangle;
 mod visemes;
 mod warp;
-mod wav2lip;
 mod worker;
 
 use std::sync::Arc;
@@ -38,9 +38,9 @@ pub use clip::{Clip, Error as ClipError, FaceBox, Spool, mirrored};
 pub use face::Face;
 pub use film::{Error as FilmError, Film};
 pub use gesture::Gesture;
+pub use lips::{FilmFace, Hubert, Network, NetworkError, NetworkFile};
 pub use repertoire::{Entry, Repertoire, RepertoireError, Repertoires};
 pub use thread::{SLICE_QUEUE, spawn};
-pub use wav2lip::{FilmFace, Network, NetworkError, NetworkFile};
 pub use worker::{Change, CurrentTurn, Watched, Worker};
 
 /// What an answer is made of, in the order in which it is said.

@@ -18,7 +18,8 @@ use image::imageops::FilterType;
 
 use self::folder::{Kind, Notes};
 use super::clip::{self, Clip, FaceBox, Spool, mirrored, resampled};
-use super::wav2lip::{Network, NetworkError};
+use super::lips::ultralight::{CROP, SIDE};
+use super::lips::{Network, NetworkError};
 use crate::media::VideoFrame;
 use crate::models::pickle;
 
@@ -192,12 +193,18 @@ impl std::fmt::Debug for Film {
     }
 }
 
-/// The faces that lie in the folder, if they have the network's size; else they are cut out of the pictures.
+/// The faces that lie in the folder, if they are what the network wants; else they are cut out of the pictures.
 fn faces(dir: &Path, kind: Kind, places: &[Option<FaceBox>], spool: &Arc<Spool>, side: u32) -> Result<Clip, Error> {
     let ready = dir.join("face_imgs");
-    if kind == Kind::Wav2Lip && ready.is_dir() {
-        let faces = Clip::crops(&ready, spool, side)?;
-        if faces.filmed() == (side, side) && faces.len() == places.len() {
+    if kind != Kind::MuseTalk && ready.is_dir() {
+        let rim = ((CROP - SIDE) / 2) as i32;
+        let inner = FaceBox { x0: rim, y0: rim, x1: CROP as i32 - rim, y1: CROP as i32 - rim };
+        let (faces, wanted) = if kind == Kind::Ultralight {
+            (Clip::faces(&ready, spool, side, vec![Some(inner); places.len()].into())?, CROP)
+        } else {
+            (Clip::crops(&ready, spool, side)?, side)
+        };
+        if faces.filmed() == (wanted, wanted) && faces.len() == places.len() {
             return Ok(faces);
         }
     }

@@ -7,7 +7,7 @@ use crate::media::{AudioFrame, SAMPLES_PER_FRAME};
 use crate::onnx::Device;
 use crate::render::LipSync;
 use crate::render::clip::tests::TempDir;
-use crate::render::wav2lip::{FilmFace, NetworkFile};
+use crate::render::lips::{FilmFace, Hubert, NetworkFile};
 
 const PICTURE: u64 = 640;
 const PICTURES: u8 = 6;
@@ -35,16 +35,20 @@ fn boxes(folder: &Path, sides: &[i32; 4], count: usize) {
     std::fs::write(folder.join("coords.pkl"), format!("(l{}.", one.repeat(count))).unwrap();
 }
 
-fn network() -> Arc<Network> {
+fn file(graph: &str, hubert: &str) -> NetworkFile {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let file = NetworkFile {
+    NetworkFile {
         library: root.join("models/onnxruntime/libonnxruntime.so"),
-        graph: root.join("tests/corpus/wav2lip/talker.onnx"),
+        graph: root.join(graph),
+        hubert: root.join(hubert),
         device: Device::Cpu,
         threads: 1,
         live: false,
-    };
-    Arc::new(Network::load(&file).unwrap())
+    }
+}
+
+fn network() -> Arc<Network> {
+    Arc::new(Network::wav2lip(&file("tests/corpus/wav2lip/talker.onnx", "")).unwrap())
 }
 
 fn load(dir: &TempDir) -> Result<Film, Error> {
@@ -221,14 +225,7 @@ fn a_folder_that_does_not_fit_together_is_refused_by_name() {
 
 #[test]
 fn a_network_that_is_missing_or_another_is_refused_in_words() {
-    let file = |graph: &str| NetworkFile {
-        library: Path::new(env!("CARGO_MANIFEST_DIR")).join("models/onnxruntime/libonnxruntime.so"),
-        graph: Path::new(env!("CARGO_MANIFEST_DIR")).join(graph),
-        device: Device::Cpu,
-        threads: 1,
-        live: true,
-    };
-    let fault = |graph| Network::load(&file(graph)).err().unwrap().to_string();
+    let fault = |graph| Network::wav2lip(&file(graph, "")).err().unwrap().to_string();
     assert!(fault("tests/corpus/wav2lip/gone.onnx").contains("wav2lip.pth"));
     assert!(fault("models/hibari/oov.onnx").contains("[B, 6, H, W]"), "{}", fault("models/hibari/oov.onnx"));
     assert!(fault("Cargo.toml").contains("Cargo.toml"));
@@ -238,16 +235,103 @@ fn a_network_that_is_missing_or_another_is_refused_in_words() {
 fn a_checkpoint_in_the_networks_place_is_converted_and_another_file_is_refused() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dir = TempDir::new("film-checkpoint");
-    let file = NetworkFile {
-        library: root.join("models/onnxruntime/libonnxruntime.so"),
-        graph: dir.0.join("wav2lip.onnx"),
-        device: Device::Cpu,
-        threads: 1,
-        live: true,
-    };
+    let file = NetworkFile { graph: dir.0.join("wav2lip.onnx"), ..file("", "") };
     std::fs::write(dir.0.join("wav2lip.pth"), "no checkpoint").unwrap();
-    assert!(Network::load(&file).err().unwrap().to_string().contains("wav2lip.pth"));
+    assert!(Network::wav2lip(&file).err().unwrap().to_string().contains("wav2lip.pth"));
     std::fs::copy(root.join("tests/corpus/wav2lip/tiny.pth"), dir.0.join("wav2lip.pth")).unwrap();
-    assert_eq!(Network::load(&file).unwrap().side(), 96);
+    assert_eq!(Network::wav2lip(&file).unwrap().side(), 96);
     assert!(file.graph.exists());
+}
+
+const ULTRALIGHT: &str = "tests/corpus/ultralight/talker.onnx";
+const HUBERT: &str = "tests/corpus/ultralight/hubert.onnx";
+
+/// The film with a network of its own in its folder.
+fn ultralight_dir(name: &str) -> TempDir {
+    let dir = film_dir(name);
+    let folder = dir.0.join("anna");
+    boxes(&folder, &BOX, PICTURES.into());
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(ULTRALIGHT), folder.join("ultralight.onnx")).unwrap();
+    dir
+}
+
+fn load_ultralight(dir: &TempDir) -> Arc<Film> {
+    let (folder, file) = (dir.0.join("anna"), file("", HUBERT));
+    let own = Network::of_film(&folder).unwrap();
+    let network = Network::ultralight(&own, &file, Arc::new(Hubert::load(&file).unwrap())).unwrap();
+    let spool = Spool::new(&std::env::temp_dir(), 1 << 24);
+    Arc::new(Film::load("anna", &folder, &spool, Arc::new(network), 4_096).unwrap())
+}
+
+#[test]
+fn a_network_of_the_films_own_hears_by_hubert_and_opens_the_mouth_with_the_voice() {
+    let dir = ultralight_dir("film-ultralight");
+    let film = load_ultralight(&dir);
+    assert_eq!(film.place(0), Some(FaceBox { x0: 22, y0: 32, x1: 82, y1: 92 }), "without the rim");
+    let mouth = |picture: &VideoFrame| luma_at(picture, 52, 65);
+    let pictures = play(&mut FilmFace::new(Arc::clone(&film)), 40, 45);
+    let shut = mouth(&film.picture(0));
+    for (n, picture) in (0_u64..).zip(&pictures) {
+        let filmed = film.picture(n);
+        if (3..16).contains(&n) {
+            // What the network saw was not what it wants if it is bright.
+            assert!(mouth(picture) + 40 < shut, "picture {n}: {} of {shut}", mouth(picture));
+        }
+        if n >= 36 {
+            assert!(*picture == filmed, "picture {n} is not the film's");
+        }
+        for (x, y) in [(2, 2), (52, 31), (21, 65), (52, 93)] {
+            assert_eq!(luma_at(picture, x, y), luma_at(&filmed, x, y), "picture {n} at {x} {y}");
+        }
+    }
+}
+
+#[test]
+fn pictures_that_are_asked_together_follow_a_voice_that_is_told_anew() {
+    let dir = ultralight_dir("film-ultralight-next");
+    let film = load_ultralight(&dir);
+    let mouth = |picture: &VideoFrame| luma_at(picture, 52, 65);
+    let shut = mouth(&film.picture(0));
+    for pause in [2, 5, 9, 20] {
+        let mut face = FilmFace::new(Arc::clone(&film));
+        play(&mut face, 20, 10 + pause);
+        let from = (10 + pause) * PICTURE;
+        (0..22).for_each(|n| face.listen(from + n * 320, &loud()));
+        let pictures: Vec<u8> =
+            (0..6).map(|n| mouth(&face.picture(from + n * PICTURE, &[AudioFrame::SILENCE; 2]))).collect();
+        assert!(pictures[3..].iter().all(|level| level + 40 < shut), "after {pause} pictures: {pictures:?} of {shut}");
+    }
+}
+
+#[test]
+fn faces_of_168_lose_their_rim() {
+    let dir = ultralight_dir("film-ultralight-faces");
+    let faces = dir.0.join("anna/face_imgs");
+    std::fs::create_dir_all(&faces).unwrap();
+    let rim = |x: u32, y: u32| !(4..164).contains(&x) || !(4..164).contains(&y);
+    let colour = |x, y| if rim(x, y) { Rgb([255; 3]) } else { Rgb([0, 200, 0]) };
+    (0..PICTURES).for_each(|n| RgbImage::from_fn(168, 168, colour).save(faces.join(format!("{n}.png"))).unwrap());
+    assert!(load_ultralight(&dir).face(0).chunks(3).all(|pixel| pixel == [0, 200, 0]));
+}
+
+#[test]
+fn a_network_of_the_films_own_needs_hubert_and_is_not_just_any() {
+    let fault = |hubert: &str| Hubert::load(&file("", hubert)).err().unwrap().to_string();
+    assert!(fault("gone.onnx").contains("avatars.hubert"), "{}", fault("gone.onnx"));
+    assert!(fault(ULTRALIGHT).contains("not one, f32 [B, samples]"), "{}", fault(ULTRALIGHT));
+    let hubert = Arc::new(Hubert::load(&file("", HUBERT)).unwrap());
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/wav2lip/talker.onnx");
+    let error = Network::ultralight(&other, &file("", HUBERT), hubert).err().unwrap().to_string();
+    assert!(error.contains("[B, 16 or 32, 32, 32] of HuBERT"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_of_ultralight_is_converted_where_it_lies() {
+    let dir = ultralight_dir("film-ultralight-checkpoint");
+    let folder = dir.0.join("anna");
+    std::fs::remove_file(folder.join("ultralight.onnx")).unwrap();
+    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/ultralight/tiny.pth");
+    std::fs::copy(checkpoint, folder.join("ultralight.pth")).unwrap();
+    assert_eq!(load_ultralight(&dir).network().side(), 160);
+    assert!(folder.join("ultralight.onnx").exists());
 }
