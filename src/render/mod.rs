@@ -9,7 +9,9 @@ mod catalogue;
 mod clip;
 mod composite;
 mod face;
+mod fade;
 mod film;
+mod films;
 mod gesture;
 mod idle;
 mod layer;
@@ -31,12 +33,13 @@ use std::sync::Arc;
 
 use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
-pub use action::Action;
+pub use action::{Action, Footage};
 pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
 pub use catalogue::{Card, Catalogue, Character, Error as CatalogueError, Wardrobe, is_id};
 pub use clip::{Clip, Error as ClipError, FaceBox, Spool, mirrored};
 pub use face::Face;
-pub use film::{Error as FilmError, Film};
+pub use film::{Error as FilmError, Film, Fit};
+pub use films::Films;
 pub use gesture::Gesture;
 pub use lips::{FilmFace, Hubert, Network, NetworkError, NetworkFile};
 pub use repertoire::{Entry, Repertoire, RepertoireError, Repertoires};

@@ -35,7 +35,9 @@ impl Plan {
     /// channel: both go into the convolution.
     pub(super) fn normalised(&mut self, name: &str, norm: &str, edge: &str, layer: Layer) -> Result<Edge, String> {
         let mut weight = self.take(&format!("{name}.weight"))?;
-        let part = |which: &str| self.tensors.remove(&format!("{norm}.{which}")).ok_or_else(|| format!("there is no {norm}.{which}"));
+        let part = |which: &str| {
+            self.tensors.remove(&format!("{norm}.{which}")).ok_or_else(|| format!("there is no {norm}.{which}"))
+        };
         let [gain, offset, mean, variance] = ["weight", "bias", "running_mean", "running_var"].map(part);
         let [gain, offset, mean, variance] = [gain?, offset?, mean?, variance?].map(|tensor| tensor.values);
         let channels = *weight.shape.get(usize::from(layer.backwards.is_some())).ok_or("a weight has no channels")?;

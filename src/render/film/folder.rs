@@ -69,7 +69,8 @@ impl Kind {
         if self != Self::Ultralight {
             return place;
         }
-        let rim = |from: i32, to: i32| ((f64::from(to - from) * f64::from(CROP - SIDE) / 2.0 / f64::from(CROP)).round()) as i32;
+        let rim =
+            |from: i32, to: i32| ((f64::from(to - from) * f64::from(CROP - SIDE) / 2.0 / f64::from(CROP)).round()) as i32;
         let (x, y) = (rim(place.x0, place.x1), rim(place.y0, place.y1));
         FaceBox { x0: place.x0 + x, y0: place.y0 + y, x1: place.x1 - x, y1: place.y1 - y }
     }

@@ -17,7 +17,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 
 use self::folder::{Kind, Notes};
-use super::clip::{self, Clip, FaceBox, Spool, mirrored, resampled};
+use super::clip::{self, Clip, FaceBox, InUse, Spool, mirrored, resampled};
 use super::lips::ultralight::{CROP, SIDE};
 use super::lips::{Network, NetworkError};
 use crate::media::VideoFrame;
@@ -77,6 +77,35 @@ pub enum Error {
     Network(#[from] Arc<NetworkError>),
 }
 
+/// As which size a film is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Fit {
+    /// As it was filmed, unless a side has more pixels than that.
+    Within(u32),
+    /// Pixels across and down, even. What juts out is cut off on both sides.
+    Fill((u32, u32)),
+}
+
+impl Fit {
+    /// The size as which pictures of `filmed` pixels are shown, if it is another; by how much they are scaled, and how many pixels
+    /// are then cut off on the left and at the top.
+    fn of(self, filmed: (u32, u32)) -> (Option<(u32, u32)>, f64, (i32, i32)) {
+        let [across, down] = [filmed.0, filmed.1].map(f64::from);
+        match self {
+            Self::Within(side) => {
+                let scale = f64::from(side) / across.max(down);
+                let smaller = |side: f64| (side * scale) as u32 & !1;
+                ((scale < 1.0).then(|| (smaller(across), smaller(down))), scale.min(1.0), (0, 0))
+            }
+            Self::Fill((width, height)) => {
+                let scale = (f64::from(width) / across).max(f64::from(height) / down);
+                let off = |filmed: f64, shown: u32| ((filmed * scale - f64::from(shown)) / 2.0) as i32;
+                (Some((width, height)), scale, (off(across, width), off(down, height)))
+            }
+        }
+    }
+}
+
 /// A filmed person. Sessions share it.
 pub struct Film {
     id: String,
@@ -92,22 +121,19 @@ pub struct Film {
 }
 
 impl Film {
-    /// Whether `dir` is laid out as a film.
+    /// Whether `dir` is laid out as a film; with boxes or without.
     pub fn is_film(dir: &Path) -> bool {
         Kind::of(dir).is_some()
     }
 
-    /// Reads the folder `dir`, of a film that is called `id`. Pictures are looked at, not decoded; those with a side of more than
-    /// `max_side` pixels will be shown smaller.
-    pub fn load(id: &str, dir: &Path, spool: &Arc<Spool>, network: Arc<Network>, max_side: u32) -> Result<Self, Error> {
+    /// Reads the folder `dir`, of a film that is called `id`. Pictures are looked at, not decoded.
+    pub fn load(id: &str, dir: &Path, spool: &Arc<Spool>, network: Arc<Network>, fit: Fit) -> Result<Self, Error> {
         let kind = Kind::of(dir).unwrap_or(Kind::Wav2Lip);
         let notes = Notes::read(dir)?;
         let full = dir.join("full_imgs");
         let places = kind.boxes(dir)?;
         let poster = image(&full)?;
-        let scale = f64::from(max_side) / f64::from(poster.width().max(poster.height()));
-        let smaller = |side: u32| (f64::from(side) * scale) as u32 & !1;
-        let fit = (scale < 1.0).then(|| (smaller(poster.width()), smaller(poster.height())));
+        let (fit, scale, off) = fit.of((poster.width(), poster.height()));
         let pictures = Clip::open(&full, spool, fit)?;
         if places.len() != pictures.len() {
             let what = format!("holds {} boxes for {} pictures", places.len(), pictures.len());
@@ -123,10 +149,10 @@ impl Film {
             id: id.to_owned(),
             names,
             licence: notes.licence,
-            poster: jpeg(&fit.map_or_else(|| poster.clone(), |(width, height)| poster.thumbnail_exact(width, height))),
+            poster: jpeg(&fit.map_or_else(|| poster.clone(), |(w, h)| poster.resize_to_fill(w, h, FilterType::Triangle))),
             pictures,
             faces,
-            places: places.into_iter().map(|place| place.map(|place| place.scaled(scale.min(1.0)))).collect(),
+            places: places.into_iter().map(|place| place.map(|place| place.shown(scale, off))).collect(),
             hz: notes.fps.unwrap_or(USUAL_HZ),
             network,
             thumbnail,
@@ -165,6 +191,16 @@ impl Film {
 
     pub(super) fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// As long as this lives, its pictures stay in the spool.
+    pub(super) fn in_use(&self) -> [InUse; 2] {
+        [self.pictures.in_use(), self.faces.in_use()]
+    }
+
+    /// How many pictures are shown until its end.
+    pub(super) fn pictures(&self) -> u64 {
+        (self.pictures.len() as u64 * u64::from(USUAL_HZ)).div_ceil(u64::from(self.hz))
     }
 
     /// The `n`th picture that is shown.

@@ -1,13 +1,14 @@
 //! Films from a folder to their pictures, with a network of ours that opens a mouth as wide as the sound is loud.
 
+use crossbeam_channel::{Sender, bounded};
 use image::{Rgb, RgbImage};
 
 use super::*;
-use crate::media::{AudioFrame, SAMPLES_PER_FRAME};
+use crate::media::{AudioFrame, SAMPLES_PER_FRAME, TurnId};
 use crate::onnx::Device;
-use crate::render::LipSync;
 use crate::render::clip::tests::TempDir;
 use crate::render::lips::{FilmFace, Hubert, NetworkFile};
+use crate::render::{Action, Change, CurrentTurn, Footage, Item, LipSync, Watched, Worker};
 
 const PICTURE: u64 = 640;
 const PICTURES: u8 = 6;
@@ -52,7 +53,7 @@ fn network() -> Arc<Network> {
 }
 
 fn load(dir: &TempDir) -> Result<Film, Error> {
-    Film::load("anna", &dir.0.join("anna"), &Spool::new(&std::env::temp_dir(), 1 << 24), network(), 4_096)
+    Film::load("anna", &dir.0.join("anna"), &Spool::new(&std::env::temp_dir(), 1 << 24), network(), Fit::Within(4_096))
 }
 
 fn luma_at(picture: &VideoFrame, x: usize, y: usize) -> u8 {
@@ -189,7 +190,7 @@ fn a_folder_of_musetalk_is_a_film_too() {
 fn a_large_film_is_shown_smaller_with_its_faces_as_they_were() {
     let dir = film_dir("film-large");
     let spool = Spool::new(&std::env::temp_dir(), 1 << 24);
-    let film = Film::load("anna", &dir.0.join("anna"), &spool, network(), 65).unwrap();
+    let film = Film::load("anna", &dir.0.join("anna"), &spool, network(), Fit::Within(65)).unwrap();
     assert_eq!((film.size(), film.picture(0).height()), ((54, 64), 64));
     assert_eq!(film.place(0), Some(FaceBox { x0: 10, y0: 15, x1: 42, y1: 47 }));
     assert!(film.face(0).chunks(3).all(|pixel| pixel == [220, 170, 140]));
@@ -260,7 +261,7 @@ fn load_ultralight(dir: &TempDir) -> Arc<Film> {
     let own = Network::of_film(&folder).unwrap();
     let network = Network::ultralight(&own, &file, Arc::new(Hubert::load(&file).unwrap())).unwrap();
     let spool = Spool::new(&std::env::temp_dir(), 1 << 24);
-    Arc::new(Film::load("anna", &folder, &spool, Arc::new(network), 4_096).unwrap())
+    Arc::new(Film::load("anna", &folder, &spool, Arc::new(network), Fit::Within(4_096)).unwrap())
 }
 
 #[test]
@@ -334,4 +335,85 @@ fn a_checkpoint_of_ultralight_is_converted_where_it_lies() {
     std::fs::copy(checkpoint, folder.join("ultralight.pth")).unwrap();
     assert_eq!(load_ultralight(&dir).network().side(), 160);
     assert!(folder.join("ultralight.onnx").exists());
+}
+
+/// A worker whose face is the film in `dir`, somebody who looks, and the ends of its queues.
+fn worker(film: &Arc<Film>) -> (Worker, Sender<Change>, Sender<(TurnId, Item)>) {
+    let ((changes, changed), (speech, spoken)) = (bounded(4), bounded(200));
+    let watched = Watched::default();
+    watched.set(true);
+    let face = Box::new(FilmFace::new(Arc::clone(film)));
+    (Worker::new(face, changed, spoken, CurrentTurn::default(), watched, false), changes, speech)
+}
+
+/// The same film with another wall, five pictures a second, as an action: 30 pictures.
+fn other_film(name: &str) -> (TempDir, Arc<Film>, Arc<Action>) {
+    let dir = film_dir(name);
+    let folder = dir.0.join("anna");
+    for n in 0..PICTURES {
+        let path = folder.join(format!("full_imgs/{n:08}.png"));
+        let mut picture = image::open(&path).unwrap().into_rgb8();
+        picture.pixels_mut().filter(|pixel| pixel[0] == pixel[2]).for_each(|pixel| *pixel = Rgb([250 - n * 10; 3]));
+        picture.save(path).unwrap();
+    }
+    std::fs::write(folder.join("avatar.json"), r#"{"fps":5}"#).unwrap();
+    let spool = Spool::new(&std::env::temp_dir(), 1 << 24);
+    let film = Arc::new(Film::load("other", &folder, &spool, network(), Fit::Fill((110, 130))).unwrap());
+    let action = Arc::new(Action::new(Footage::Film(Arc::clone(&film)), &[]));
+    (dir, film, action)
+}
+
+fn wall(picture: &VideoFrame) -> u8 {
+    luma_at(picture, 2, 2)
+}
+
+#[test]
+fn a_film_in_the_place_of_the_face_speaks_with_its_own_lips() {
+    let (dir, (_other, film, action)) = (film_dir("film-act"), other_film("film-act-other"));
+    let own = Arc::new(load(&dir).unwrap());
+    let (mut worker, changes, speech) = worker(&own);
+    (0..120).for_each(|_| speech.send((TurnId(1), Item::Audio(loud()))).unwrap());
+    (0..6).for_each(|_| drop(worker.step()));
+    changes.send(Change::Act(action, TurnId(0))).unwrap();
+    let shut = mouth(&own.picture(0));
+    let pictures: Vec<_> = (0..40).map(|_| worker.step().unwrap().video).collect();
+    for (n, picture) in (0_u64..).zip(&pictures) {
+        assert!(n < 3 || mouth(picture) + 40 < shut, "picture {n}: {} of {shut}", mouth(picture));
+        let (film, at) = if n < 30 { (&film, n) } else { (&own, n + 6) };
+        if !(0..5).contains(&n) && !(30..35).contains(&n) {
+            assert_eq!(wall(picture), wall(&film.picture(at)), "picture {n}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_life_with_a_face_stays_while_it_speaks() {
+    let (dir, (_other, film, action)) = (film_dir("film-idle"), other_film("film-idle-other"));
+    let own = Arc::new(load(&dir).unwrap());
+    let (mut worker, changes, speech) = worker(&own);
+    changes.send(Change::Idle(Some(action))).unwrap();
+    let before: Vec<_> = (0..8).map(|_| worker.step().unwrap().video).collect();
+    (0..60).for_each(|_| speech.send((TurnId(1), Item::Audio(loud()))).unwrap());
+    speech.send((TurnId(1), Item::End)).unwrap();
+    let after: Vec<_> = (0..60).map(|_| worker.step().unwrap().video).collect();
+    let shut = mouth(&film.picture(0));
+    for (n, picture) in (0_u64..).zip(before.iter().chain(&after)) {
+        assert_eq!(wall(picture), wall(&film.picture(n)), "picture {n}");
+    }
+    assert!(before.iter().all(|picture| mouth(picture) == shut));
+    assert!(after[6..28].iter().all(|picture| mouth(picture) + 40 < shut));
+    assert!(after[55..].iter().all(|picture| mouth(picture) == shut));
+}
+
+#[test]
+fn a_film_that_fills_another_size_knows_where_its_face_is() {
+    let dir = film_dir("film-fill");
+    let spool = Spool::new(&std::env::temp_dir(), 1 << 24);
+    let film = Film::load("anna", &dir.0.join("anna"), &spool, network(), Fit::Fill((64, 40))).unwrap();
+    assert_eq!(film.size(), (64, 40));
+    let (place, picture) = (film.place(4).unwrap(), film.picture(4));
+    let skin = |x: i32, y: i32| luma_at(&picture, x as usize, y as usize).abs_diff(luma_at(&picture, 32, 20)) < 8;
+    let (left, right, middle) = (place.x0, place.x1, (place.y0 + place.y1) / 2);
+    assert!(skin(left + 2, middle) && skin(right - 3, middle) && !skin(left - 3, middle) && !skin(right + 2, middle));
+    assert!(place.y0 < 3 && place.y1 > 37, "{place:?}: the middle is what fills it");
 }

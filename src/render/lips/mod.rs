@@ -21,6 +21,7 @@ use self::network::Question;
 pub use self::network::{Error as NetworkError, Network, NetworkFile};
 use self::paste::Paste;
 use self::sound::{Sound, is_loud};
+use super::clip::InUse;
 use super::film::Film;
 use super::{Gesture, LipSync};
 use crate::media::{AudioFrame, Phoneme, SAMPLES_PER_FRAME, VideoFrame};
@@ -66,24 +67,42 @@ pub struct FilmFace {
     shown: Vec<u8>,
     strength: f32,
     paste: Paste,
+    /// The sample of the film's first picture.
+    origin: u64,
+    /// Somebody looks, or may at any time.
+    _in_use: [InUse; 2],
 }
 
 impl FilmFace {
     /// A face of somebody who is silent.
     pub fn new(film: Arc<Film>) -> Self {
+        Self::starting(film, 0)
+    }
+
+    /// The same, of a film that begins with sample `at`.
+    pub(super) fn starting(film: Arc<Film>, at: u64) -> Self {
+        let mut sound = Sound::new(film.network().reach().past);
+        sound.forget_before(at);
         Self {
-            sound: Sound::new(film.network().reach().past),
+            sound,
+            _in_use: film.in_use(),
             film,
             asked: VecDeque::new(),
             late: VecDeque::new(),
-            next: 0,
-            due: 0,
+            next: at,
+            due: at,
             silent: BRIDGE,
             seen: false,
             shown: Vec::new(),
             strength: 0.0,
             paste: Paste::default(),
+            origin: at,
         }
+    }
+
+    /// Which of the film's pictures is shown at sample `at`.
+    fn number(&self, at: u64) -> u64 {
+        at.saturating_sub(self.origin) / PICTURE
     }
 
     #[cfg(test)]
@@ -113,10 +132,10 @@ impl FilmFace {
             self.next += PICTURE;
             let heard = &sound[reach.past - BEFORE + n * PICTURE as usize..][..BEFORE + reach.future];
             self.silent = if is_loud(heard) { 0 } else { (self.silent + 1).min(BRIDGE) };
-            if self.silent >= BRIDGE || self.film.place(at / PICTURE).is_none() {
+            if self.silent >= BRIDGE || self.film.place(self.number(at)).is_none() {
                 continue;
             }
-            let face = Arc::new(self.film.face(at / PICTURE));
+            let face = Arc::new(self.film.face(self.number(at)));
             let question = Question { sound: Arc::clone(&sound), n, face };
             self.asked.push_back((at, self.film.network().ask(question)));
         }
@@ -192,7 +211,7 @@ impl LipSync for FilmFace {
 
     fn picture(&mut self, at: u64, _sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
         self.seen = true;
-        let number = at / PICTURE;
+        let number = self.number(at);
         let speaks = self.mouth(at);
         self.due = at + PICTURE;
         let step = if speaks && !self.shown.is_empty() { 1.0 / RISE } else { -1.0 / FALL };
