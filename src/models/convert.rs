@@ -39,37 +39,23 @@ pub enum Error {
 }
 
 /// What was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Converted {
+    /// The file.
+    pub path: PathBuf,
     /// Pixels of a face across and down.
     pub side: u64,
     /// Numbers that it was trained to.
     pub parameters: usize,
 }
 
-/// Writes the network in `from` to `to`, an ONNX file. What is at `to` is replaced when all is done, not before.
-pub fn convert(from: &Path, to: &Path) -> Result<Converted, Error> {
-    let tensors = checkpoint::read(from)?;
-    // Training on several cards leaves a prefix.
-    let tensors = tensors.into_iter().map(|(name, tensor)| (name.replace("module.", ""), tensor)).collect();
-    let plan = Plan { tensors, graph: Graph::default(), parameters: 0 };
-    let written = match plan.tensors.keys().find_map(|name| Kind::of(name)) {
-        Some(Kind::Wav2Lip) => plan.wav2lip(),
-        Some(Kind::Ultralight) => plan.ultralight(),
-        None => Err(format!("its weights are called {} and the like", plan.tensors.keys().next().map_or("", |name| name))),
-    };
-    let (bytes, converted) = written.map_err(|what| Error::Plan { path: from.to_owned(), what })?;
-    let failed = |source| Error::Write { path: to.to_owned(), source };
-    let part = to.with_extension("onnx.part");
-    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, to)).map_err(failed)?;
-    Ok(converted)
-}
-
-/// Whose plan weights belong to.
-#[derive(Clone, Copy)]
-enum Kind {
-    Wav2Lip,
+/// Whose plan a network follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of the film in whose folder it lies.
     Ultralight,
+    /// Of all other films.
+    Wav2Lip,
 }
 
 impl Kind {
@@ -83,12 +69,38 @@ impl Kind {
     }
 }
 
+/// Writes the network in `from` to an ONNX file, which `to` names. What is there is replaced when all is done, not before.
+pub fn convert(from: &Path, to: impl FnOnce(Kind) -> PathBuf) -> Result<Converted, Error> {
+    let tensors = checkpoint::read(from)?;
+    // Training on several cards leaves a prefix.
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name.replace("module.", ""), tensor)).collect();
+    let plan = Plan { tensors, graph: Graph::default(), parameters: 0 };
+    let wrong = |what| Error::Plan { path: from.to_owned(), what };
+    let name = plan.tensors.keys().next().cloned().unwrap_or_default();
+    let kind = plan.tensors.keys().find_map(|name| Kind::of(name));
+    let kind = kind.ok_or_else(|| wrong(format!("its weights are called {name} and the like")))?;
+    let written = if kind == Kind::Wav2Lip { plan.wav2lip() } else { plan.ultralight() };
+    let Written { bytes, side, parameters } = written.map_err(wrong)?;
+    let path = to(kind);
+    let part = path.with_extension("onnx.part");
+    let done = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, &path));
+    done.map_err(|source| Error::Write { path: path.clone(), source })?;
+    Ok(Converted { path, side, parameters })
+}
+
+/// A network as an ONNX file.
+struct Written {
+    bytes: Vec<u8>,
+    side: u64,
+    parameters: usize,
+}
+
 #[cfg(test)]
 mod tests {
     use ort::value::Tensor as Input;
+    use tempfile::tempdir;
 
     use super::*;
-    use crate::models::fetch::tests::TempDir;
     use crate::onnx::{self, Device, Options};
 
     const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -119,9 +131,9 @@ mod tests {
     /// Converts, runs what it was made to on what is heard and seen, and compares with every `step`th number that
     /// the scripts found. The side of its faces.
     fn compare(from: &str, golden: &str, step: usize, heard: (&str, [usize; 4], Vec<f32>), seen: &str) -> u64 {
-        let dir = TempDir::new(&format!("convert-{}", from.replace(['/', '.'], "-")));
-        let to = dir.0.join("made.onnx");
-        let converted = convert(&corpus(from), &to).unwrap();
+        let dir = tempdir().unwrap();
+        let to = dir.path().join("made.onnx");
+        let converted = convert(&corpus(from), |_| to.clone()).unwrap();
         let side = converted.side as usize;
         let runtime = onnx::runtime(&Path::new(ROOT).join("models/onnxruntime/libonnxruntime.so")).unwrap();
         let options = Options { threads: 1, device: Device::Cpu, same_shapes: true };
@@ -164,14 +176,14 @@ mod tests {
 
     #[test]
     fn what_is_no_checkpoint_or_cut_off_leaves_no_file() {
-        let dir = TempDir::new("convert-none");
+        let dir = tempdir().unwrap();
         let whole = std::fs::read(corpus("wav2lip/tiny-old.pth")).unwrap();
-        let (from, to) = (dir.0.join("x.pth"), dir.0.join("x.onnx"));
+        let (from, to) = (dir.path().join("x.pth"), dir.path().join("x.onnx"));
         for bytes in [&b"no checkpoint"[..], &whole[..whole.len() - 40], &whole[..300], b""] {
             std::fs::write(&from, bytes).unwrap();
-            assert!(convert(&from, &to).is_err());
+            assert!(convert(&from, |_| to.clone()).is_err());
         }
-        let error = convert(&corpus("wav2lip/talker.onnx"), &to).unwrap_err().to_string();
+        let error = convert(&corpus("wav2lip/talker.onnx"), |_| to.clone()).unwrap_err().to_string();
         assert!(error.contains("is not a checkpoint"), "{error}");
         // A checkpoint whose names are another network's.
         let mut other = whole.clone();
@@ -180,7 +192,7 @@ mod tests {
             other[at] = b'F';
         }
         std::fs::write(&from, other).unwrap();
-        let error = convert(&from, &to).unwrap_err().to_string();
+        let error = convert(&from, |_| to.clone()).unwrap_err().to_string();
         assert!(error.contains("x.pth is not a network of a plan that is known"), "{error}");
         assert!(!to.exists());
     }

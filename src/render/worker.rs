@@ -323,10 +323,10 @@ enum Next {
 #[cfg(test)]
 mod tests {
     use crossbeam_channel::{Sender, bounded};
+    use tempfile::tempdir;
 
     use super::*;
     use crate::media::{Phoneme, VideoFrame};
-    use crate::render::clip::tests::TempDir;
     use crate::render::{Clip, Footage, Spool};
 
     /// Notes what it was told.
@@ -499,17 +499,17 @@ mod tests {
     }
 
     /// A film of two pictures, white and black, with a sound of so many pictures.
-    fn film(name: &str, pictures_of_sound: usize) -> Arc<Action> {
-        film_of(name, &[255, 0], pictures_of_sound)
+    fn film(pictures_of_sound: usize) -> Arc<Action> {
+        film_of(&[255, 0], pictures_of_sound)
     }
 
-    fn film_of(name: &str, levels: &[u8], pictures_of_sound: usize) -> Arc<Action> {
-        let dir = TempDir::new(&format!("worker-{name}"));
+    fn film_of(levels: &[u8], pictures_of_sound: usize) -> Arc<Action> {
+        let dir = tempdir().unwrap();
         for (n, &level) in levels.iter().enumerate() {
             let picture = image::RgbImage::from_pixel(2, 2, image::Rgb([level; 3]));
-            picture.save(dir.0.join(format!("{n}.png"))).unwrap();
+            picture.save(dir.path().join(format!("{n}.png"))).unwrap();
         }
-        let clip = Clip::open(&dir.0, &Spool::new(&std::env::temp_dir(), 1 << 20), None).unwrap();
+        let clip = Clip::open(dir.path(), &Spool::new(&std::env::temp_dir(), 1 << 20), None).unwrap();
         // Pictures are decoded when they are first shown, and the folder is about to go.
         (0..levels.len()).for_each(|n| drop(clip.frame(n)));
         Arc::new(Action::new(Footage::Pictures(clip), &vec![7; 640 * pictures_of_sound]))
@@ -536,7 +536,7 @@ mod tests {
     #[test]
     fn a_film_without_sound_is_shown_once_while_the_voice_goes_on() {
         let ((mut worker, speech, _, notes), changes) = watched();
-        changes.send(Change::Act(film("silent", 0), TurnId(0))).unwrap();
+        changes.send(Change::Act(film(0), TurnId(0))).unwrap();
         voice(TurnId(1), 8).for_each(|item| speech.send(item).unwrap());
         let slices: Vec<_> = (0..4).map(|_| worker.step().unwrap()).collect();
         assert_eq!(slices.iter().map(luma).collect::<Vec<_>>(), [235, 16, 16, 16]);
@@ -550,7 +550,7 @@ mod tests {
         let ((mut worker, speech, _, notes), changes) = watched();
         voice(TurnId(1), 4).chain(voice(TurnId(1), 4)).for_each(|item| speech.send(item).unwrap());
         let mut heard = vec![worker.step().unwrap()];
-        changes.send(Change::Act(film("sound", 3), TurnId(0))).unwrap();
+        changes.send(Change::Act(film(3), TurnId(0))).unwrap();
         heard.extend((0..6).map(|_| worker.step().unwrap()));
         let sounds: Vec<i16> = heard.iter().map(|slice| slice.audio[0].0[0]).collect();
         assert_eq!(sounds, [9, 9, 7, 7, 7, 9, 9]);
@@ -567,7 +567,7 @@ mod tests {
     #[test]
     fn what_interrupts_ends_a_film() {
         let ((mut worker, _speech, current, _), changes) = watched();
-        changes.send(Change::Act(film("cut", 9), TurnId(0))).unwrap();
+        changes.send(Change::Act(film(9), TurnId(0))).unwrap();
         assert_eq!(worker.step().unwrap().audio[0].0[0], 7);
         current.advance_to(TurnId(1));
         let slice = worker.step().unwrap();
@@ -580,7 +580,7 @@ mod tests {
     fn between_the_face_and_a_film_the_picture_before_fades_out_both_ways() {
         let ((mut worker, _speech, ..), changes) = watched();
         assert_eq!(luma(&worker.step().unwrap()), 16);
-        changes.send(Change::Act(film_of("fade", &[255; 8], 0), TurnId(0))).unwrap();
+        changes.send(Change::Act(film_of(&[255; 8], 0), TurnId(0))).unwrap();
         let levels: Vec<u8> = (0..15).map(|_| luma(&worker.step().unwrap())).collect();
         let near = |found: &[u8], wanted: &[u8]| found.iter().zip(wanted).all(|(a, b)| a.abs_diff(*b) <= 2);
         // In sixths of the way from black, 16, to white, 235, and back.
@@ -592,7 +592,7 @@ mod tests {
     fn what_nobody_saw_does_not_fade() {
         let ((mut worker, _speech, ..), changes) = watched();
         worker.step();
-        changes.send(Change::Act(film_of("unseen", &[255; 8], 0), TurnId(0))).unwrap();
+        changes.send(Change::Act(film_of(&[255; 8], 0), TurnId(0))).unwrap();
         worker.step();
         worker.watched.set(false);
         worker.step();
@@ -603,7 +603,7 @@ mod tests {
     #[test]
     fn an_idle_film_is_shown_while_nothing_is_heard_and_begins_anew() {
         let ((mut worker, speech, _, notes), changes) = watched();
-        changes.send(Change::Idle(Some(film("idle", 0)))).unwrap();
+        changes.send(Change::Idle(Some(film(0)))).unwrap();
         let mut shown: Vec<u8> = (0..2).map(|_| luma(&worker.step().unwrap())).collect();
         voice(TurnId(1), 2).chain([(TurnId(1), Item::End)]).for_each(|item| speech.send(item).unwrap());
         shown.extend((0..2).map(|_| luma(&worker.step().unwrap())));

@@ -1,7 +1,7 @@
 //! Ultralight-Digital-Human's plan in its mode `hubert`: a U-Net of separable convolutions, into the middle of which goes what is
 //! heard. Sizes are the weights'.
 
-use super::Converted;
+use super::Written;
 use super::plan::{Layer, Plan};
 use crate::models::graph::Edge;
 
@@ -13,7 +13,7 @@ const BLOCKS: usize = 4;
 
 impl Plan {
     /// The network as an ONNX file.
-    pub(super) fn ultralight(mut self) -> Result<(Vec<u8>, Converted), String> {
+    pub(super) fn ultralight(mut self) -> Result<Written, String> {
         let rows = self.shape("audio_model.conv1.conv.0.weight")?.get(1).copied().unwrap_or_default();
         let heard = self.shape("audio_model.conv3.weight")?;
         // By wenet, this one keeps its channels and steps otherwise.
@@ -46,7 +46,7 @@ impl Plan {
         edge = self.convolution(&edge, &weight, &bias.values, Layer::NO_RIM)?;
         edge = self.graph.sigmoid(&edge);
         self.graph.output(&edge, &[3, SIDE, SIDE]);
-        Ok((self.graph.finish(), Converted { side: SIDE, parameters: self.parameters }))
+        Ok(Written { bytes: self.graph.finish(), side: SIDE, parameters: self.parameters })
     }
 
     /// From rows of 1024 numbers, each as 32 x 32, to as many points as the face has at its smallest.

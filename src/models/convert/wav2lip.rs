@@ -1,7 +1,7 @@
 //! Wav2Lip's plan, in the sizes of the first release (faces of 96) and of those after it: 192, 256, 384 by the same plan, and 384
 //! with attention. How many layers there are, and how large a face is, the weights tell.
 
-use super::Converted;
+use super::Written;
 use super::plan::{Layer, Plan};
 use crate::models::graph::{AttentionWeight, Edge};
 
@@ -16,7 +16,7 @@ const UNFOLDS: Layer = Layer { backwards: Some(0), ..Layer::NO_RIM };
 
 impl Plan {
     /// The network as an ONNX file.
-    pub(super) fn wav2lip(mut self) -> Result<(Vec<u8>, Converted), String> {
+    pub(super) fn wav2lip(mut self) -> Result<Written, String> {
         let encoders = self.count("face_encoder_blocks");
         let decoders = self.count("face_decoder_blocks");
         if encoders < 3 || encoders != decoders {
@@ -34,7 +34,7 @@ impl Plan {
         let drawn = self.draw(heard, looks)?;
         let made = self.paint(&drawn)?;
         self.graph.output(&made, &[3, side, side]);
-        Ok((self.graph.finish(), Converted { side, parameters: self.parameters }))
+        Ok(Written { bytes: self.graph.finish(), side, parameters: self.parameters })
     }
 
     /// What each block sees of the face, the finest first.

@@ -340,31 +340,14 @@ impl Drop for Ahead {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use image::{Rgb, RgbImage};
+    use tempfile::{TempDir, tempdir};
 
     use super::*;
 
-    /// A folder of the temporary directory that is gone with its value.
-    pub(crate) struct TempDir(pub(crate) PathBuf);
-
-    impl TempDir {
-        pub(crate) fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("visavis-{name}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&path);
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for TempDir {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     fn grey(dir: &TempDir, name: &str, level: u8, (width, height): (u32, u32)) {
-        RgbImage::from_pixel(width, height, Rgb([level; 3])).save(dir.0.join(name)).unwrap();
+        RgbImage::from_pixel(width, height, Rgb([level; 3])).save(dir.path().join(name)).unwrap();
     }
 
     fn spool() -> Arc<Spool> {
@@ -377,21 +360,21 @@ pub(super) mod tests {
 
     #[test]
     fn pictures_come_in_the_order_of_their_numbers_whatever_their_kind() {
-        let dir = TempDir::new("clip-order");
+        let dir = tempdir().unwrap();
         for (name, level) in [("10.png", 255), ("9.jpg", 128), ("00000001.PNG", 0), ("cover.png", 77)] {
             grey(&dir, name, level, (6, 4));
         }
-        let clip = Clip::open(&dir.0, &spool(), None).unwrap();
+        let clip = Clip::open(dir.path(), &spool(), None).unwrap();
         assert_eq!((clip.len(), clip.size()), (3, (6, 4)));
         assert_eq!([0, 1, 2].map(|n| luma_of(&clip, n)), [16, 126, 235]);
     }
 
     #[test]
     fn a_second_look_is_the_same_with_room_and_without() {
-        let dir = TempDir::new("clip-room");
+        let dir = tempdir().unwrap();
         (0..4_u8).for_each(|n| grey(&dir, &format!("{n}.png"), n * 60, (4, 4)));
         for spool in [spool(), Spool::new(&std::env::temp_dir(), 0)] {
-            let clip = Clip::open(&dir.0, &spool, None).unwrap();
+            let clip = Clip::open(dir.path(), &spool, None).unwrap();
             let look = || [3, 0, 1, 2].map(|n| luma_of(&clip, n));
             assert_eq!(look(), look());
         }
@@ -399,11 +382,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_film_that_nobody_looks_at_gives_way_and_is_the_same_when_it_comes_back() {
-        let dirs = [TempDir::new("clip-first"), TempDir::new("clip-second")];
+        let dirs = [tempdir().unwrap(), tempdir().unwrap()];
         dirs.iter().for_each(|dir| (0..4_u8).for_each(|n| grey(dir, &format!("{n}.png"), n * 60, (4, 4))));
         // Room for one: four pictures of 24 bytes.
         let spool = Spool::new(&std::env::temp_dir(), 100);
-        let [first, second] = dirs.each_ref().map(|dir| Clip::open(&dir.0, &spool, None).unwrap());
+        let [first, second] = dirs.each_ref().map(|dir| Clip::open(dir.path(), &spool, None).unwrap());
         let look = |clip: &Clip| [3, 0, 1, 2].map(|n| luma_of(clip, n));
         let levels = look(&first);
         assert!(first.reel.slot.kept().is_some());
@@ -419,35 +402,35 @@ pub(super) mod tests {
 
     #[test]
     fn an_odd_side_loses_a_pixel_and_another_size_is_scaled() {
-        let dir = TempDir::new("clip-odd");
+        let dir = tempdir().unwrap();
         grey(&dir, "0.png", 200, (7, 5));
-        assert_eq!(Clip::open(&dir.0, &spool(), None).unwrap().frame(0).height(), 4);
-        let clip = Clip::open(&dir.0, &spool(), Some((20, 10))).unwrap();
+        assert_eq!(Clip::open(dir.path(), &spool(), None).unwrap().frame(0).height(), 4);
+        let clip = Clip::open(dir.path(), &spool(), Some((20, 10))).unwrap();
         assert_eq!((clip.frame(0).width(), clip.frame(0).planes()[0].len()), (20, 200));
     }
 
     #[test]
     fn a_damaged_picture_is_the_one_before_it() {
-        let dir = TempDir::new("clip-damaged");
+        let dir = tempdir().unwrap();
         (0..3_u8).for_each(|n| grey(&dir, &format!("{n}.png"), 255 - n * 100, (32, 32)));
-        let whole = std::fs::read(dir.0.join("1.png")).unwrap();
-        std::fs::write(dir.0.join("1.png"), &whole[..whole.len() - 30]).unwrap();
-        let clip = Clip::open(&dir.0, &spool(), None).unwrap();
+        let whole = std::fs::read(dir.path().join("1.png")).unwrap();
+        std::fs::write(dir.path().join("1.png"), &whole[..whole.len() - 30]).unwrap();
+        let clip = Clip::open(dir.path(), &spool(), None).unwrap();
         assert_eq!(luma_of(&clip, 1), luma_of(&clip, 0));
         assert_ne!(luma_of(&clip, 2), luma_of(&clip, 0));
     }
 
     #[test]
     fn what_is_no_film_is_refused_by_name() {
-        let dir = TempDir::new("clip-none");
-        assert!(matches!(Clip::open(&dir.0, &spool(), None), Err(Error::Empty { .. })));
+        let dir = tempdir().unwrap();
+        assert!(matches!(Clip::open(dir.path(), &spool(), None), Err(Error::Empty { .. })));
         grey(&dir, "0.png", 0, (4, 4));
         grey(&dir, "1.png", 0, (4, 6));
-        assert!(matches!(Clip::open(&dir.0, &spool(), None), Err(Error::Differs { .. })));
-        std::fs::write(dir.0.join("1.png"), "no picture").unwrap();
-        let error = Clip::open(&dir.0, &spool(), None).unwrap_err().to_string();
+        assert!(matches!(Clip::open(dir.path(), &spool(), None), Err(Error::Differs { .. })));
+        std::fs::write(dir.path().join("1.png"), "no picture").unwrap();
+        let error = Clip::open(dir.path(), &spool(), None).unwrap_err().to_string();
         assert!(error.contains("1.png"), "{error}");
-        assert!(matches!(Clip::open(&dir.0.join("gone"), &spool(), None), Err(Error::Folder { .. })));
+        assert!(matches!(Clip::open(&dir.path().join("gone"), &spool(), None), Err(Error::Folder { .. })));
     }
 
     #[test]

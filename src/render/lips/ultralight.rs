@@ -49,7 +49,7 @@ impl Network {
     pub fn ultralight(path: &Path, file: &NetworkFile, hubert: Arc<Hubert>) -> Result<Self, Error> {
         if !path.exists() {
             let checkpoint = path.with_extension("pth");
-            models::convert(&checkpoint, path)?;
+            models::convert(&checkpoint, |_| path.to_owned())?;
             tracing::info!(from = %checkpoint.display(), to = %path.display(), "a checkpoint was converted");
         }
         let hears = |shape: &[i64]| match *shape {

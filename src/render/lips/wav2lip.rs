@@ -31,7 +31,7 @@ impl Network {
                 let remedy = "put wav2lip.pth beside it, or run `visavis models convert`";
                 return Err(Error::Missing { path: path.clone(), remedy });
             }
-            let made = models::convert(&checkpoint, path)?;
+            let made = models::convert(&checkpoint, |_| path.clone())?;
             tracing::info!(from = %checkpoint.display(), to = %path.display(), side = made.side, "a checkpoint was converted");
         }
         let hears = |shape: &[i64]| matches!(shape, [_, 1 | -1, 80, 16]).then_some([1, BANDS, COLUMNS]);
