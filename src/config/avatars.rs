@@ -29,7 +29,10 @@ pub struct Avatars {
     /// The network that moves the lips of films; empty: `wav2lip.onnx` in `models.dir`.
     #[garde(skip)]
     pub network: PathBuf,
-    /// What runs it.
+    /// The network by which those of Ultralight hear; empty: `hubert.onnx` in `models.dir`.
+    #[garde(skip)]
+    pub hubert: PathBuf,
+    /// What runs them.
     #[garde(skip)]
     pub device: Device,
     /// Threads of one run; 0: half the cores, at most four.
@@ -51,6 +54,7 @@ impl Default for Avatars {
             films: PathBuf::from("data/avatars"),
             max_side: 1_920,
             network: PathBuf::new(),
+            hubert: PathBuf::new(),
             device: Device::Cpu,
             threads: 0,
             spool: PathBuf::from("data/spool"),
@@ -93,6 +97,7 @@ impl Config {
         let network = NetworkFile {
             library: or(&self.models.onnxruntime, "onnxruntime/libonnxruntime.so"),
             graph: or(&self.avatars.network, "wav2lip.onnx"),
+            hubert: or(&self.avatars.hubert, "hubert.onnx"),
             device: self.avatars.device,
             threads: self.avatars.threads,
             live,
