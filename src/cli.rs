@@ -128,12 +128,12 @@ enum Models {
         #[arg(value_name = "MODEL")]
         models: Vec<String>,
     },
-    /// Make an ONNX file from a Wav2Lip checkpoint, for avatars that were filmed
+    /// Make an ONNX file from a checkpoint of Wav2Lip or Ultralight, for avatars that were filmed
     Convert {
-        /// wav2lip.pth, or whatever it is called
+        /// wav2lip.pth, ultralight.pth, or whatever it is called
         #[arg(value_name = "FILE.pth")]
         from: PathBuf,
-        /// The file to write [default: avatars.network, that is wav2lip.onnx in models.dir]
+        /// The file to write [default: avatars.network, that is wav2lip.onnx in models.dir; beside an ultralight.pth]
         #[arg(short, long, value_name = "FILE.onnx")]
         output: Option<PathBuf>,
     },
@@ -209,10 +209,13 @@ fn execute(command: Command, config: Config) -> anyhow::Result<u8> {
         Command::Avatar(command) => command.run(&config)?,
         Command::Models(Models::Fetch { models }) => models::fetch(&config.models.dir, &models)?,
         Command::Models(Models::Convert { from, output }) => {
-            let to = output.unwrap_or_else(|| config.wardrobe(false).network.graph);
-            let made = models::convert(&from, &to)?;
+            let usual = |kind| match kind {
+                models::NetworkKind::Wav2Lip => config.wardrobe(false).network.graph,
+                models::NetworkKind::Ultralight => from.with_extension("onnx"),
+            };
+            let made = models::convert(&from, |kind| output.unwrap_or_else(|| usual(kind)))?;
             let (side, millions) = (made.side, made.parameters as f64 / 1e6);
-            say(&format!("{}: faces of {side}x{side}, {millions:.1} million parameters", to.display()));
+            say(&format!("{}: faces of {side}x{side}, {millions:.1} million parameters", made.path.display()));
         }
         Command::Models(Models::Check { models }) => {
             models::verify(&config.models.dir, &models)?;

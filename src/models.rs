@@ -18,7 +18,7 @@ mod graph;
 pub mod pickle;
 mod report;
 
-pub use convert::{Converted, Error as ConvertError, convert};
+pub use convert::{Converted, Error as ConvertError, Kind as NetworkKind, convert};
 pub use fetch::Event;
 
 /// The lock this build was made with.
@@ -278,18 +278,18 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named_with_the_command_that_brings_it() {
-        let dir = fetch::tests::TempDir::new("missing");
-        let error = verify_model(&dir.0, "hibari").unwrap_err().to_string();
+        let dir = tempfile::tempdir().unwrap();
+        let error = verify_model(dir.path(), "hibari").unwrap_err().to_string();
         assert!(error.contains("hibari.onnx") && error.contains("visavis models fetch"), "{error}");
     }
 
     #[test]
     fn a_file_of_the_right_size_and_wrong_content_is_damaged() {
-        let dir = fetch::tests::TempDir::new("damaged");
-        std::fs::write(dir.0.join("f"), "abc").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "abc").unwrap();
         let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert!(check(&dir.0.join("f"), 3, right).is_ok());
-        std::fs::write(dir.0.join("f"), "abd").unwrap();
-        assert!(matches!(check(&dir.0.join("f"), 3, right), Err(Error::Damaged { .. })));
+        assert!(check(&dir.path().join("f"), 3, right).is_ok());
+        std::fs::write(dir.path().join("f"), "abd").unwrap();
+        assert!(matches!(check(&dir.path().join("f"), 3, right), Err(Error::Damaged { .. })));
     }
 }

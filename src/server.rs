@@ -1,6 +1,7 @@
 //! The running server: what is loaded and bound, in which order, and how it stops.
 
 mod door;
+mod head;
 mod tls;
 
 use std::io;
@@ -289,7 +290,7 @@ fn repertoires(config: &Config, catalogue: &Catalogue) -> Result<Repertoires, Er
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Actions { path: path.clone(), source };
     let list = if path.as_os_str().is_empty() { Ok(String::new()) } else { std::fs::read_to_string(path) };
     let list = list.map_err(|error| failed(error.into()))?;
-    Repertoires::new(list, config.actions.dir.clone(), Arc::clone(catalogue.spool())).map_err(|error| failed(error.into()))
+    Repertoires::new(list, config.actions.dir.clone(), Arc::clone(catalogue.films())).map_err(|error| failed(error.into()))
 }
 
 /// Whether the certificate that the configuration asks for can be used; makes one of our own if it asks for that.

@@ -2,7 +2,7 @@
 """Wav2Lip checkpoints with random weights, as PyTorch writes them, and what the network then says.
 
     pip install onnx==1.23.2 onnxruntime==1.31.1 numpy
-    scripts/wav2lip/checkpoint.py --fixtures           # tests/corpus/wav2lip/tiny*.pth and tiny.bin
+    scripts/wav2lip/checkpoint.py --fixtures           # tests/corpus/wav2lip: tiny*.pth, attention.pth, and what they say
     scripts/wav2lip/checkpoint.py --plan 256 out.pth   # of true size, for benches
 
 PyTorch itself is not needed: both of its file formats are written by hand here, from their description. The expected output
@@ -32,6 +32,10 @@ PLANS = {
                draw=[512, 512, 512, 384, 256, 128, 64], hear=[32, 64, 128, 256, 512]),
     "256": dict(look=[16, 32, 64, 128, 256, 512, 512, 512], layers=[1, 3, 4, 3, 3, 2, 2, 2], last=4,
                 draw=[512, 512, 512, 512, 384, 256, 128, 64], hear=[32, 64, 128, 256, 512]),
+    # With attention: what is drawn is weighted by what is seen. The last block looks at 6 x 6 and leaves 4 x 4.
+    "tiny-attention": dict(look=[2, 4, 4, 6, 8], layers=[4, 4, 4, 4, 3], last=3, draw=[8, 8, 6, 4, 4], hear=[2, 3, 4, 5, 6, 8], attention=True),
+    "384": dict(look=[16, 32, 64, 128, 256, 512, 1024, 1024], layers=[4, 4, 4, 4, 4, 4, 4, 3], last=3,
+                draw=[1024, 1024, 1024, 768, 512, 256, 128, 64], hear=[32, 64, 128, 256, 512, 1024], attention=True),
 }
 
 
@@ -82,12 +86,14 @@ class Pickler(pickle.Pickler):
         return ("storage", kind, key, place, value.array.size) + ((None,) if self.old else ())
 
 
-def save(path, weights, old):
+def save(path, weights, old, bare=False):
+    """`bare`: the weights alone, without what training leaves beside them."""
     torch = fake_torch()
     state = OrderedDict((("module." if old else "") + name, Tensor(array)) for name, array in weights.items())
     # What training leaves beside the weights.
     root = {"state_dict": state, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.999), "params": [0, 1]}]},
             "global_step": 12_345, "global_epoch": None}
+    root = state if bare else root
     pickled = io.BytesIO()
     pickler = Pickler(pickled, torch, old)
     pickler.dump(root)
@@ -116,11 +122,12 @@ class Network:
         self.random = np.random.default_rng(seed)
         self.weights, self.nodes, self.constants, self.count = OrderedDict(), [], [], 0
         look, draw, hear = plan["look"], plan["draw"], plan["hear"]
+        self.attention = plan.get("attention", False)
         edge, inside, seen = "image", 6, []
         for block, (channels, layers) in enumerate(zip(look, plan["layers"])):
             for layer in range(layers):
                 name = f"face_encoder_blocks.{block}.{layer}"
-                if block == 0:
+                if block == 0 and layer == 0:
                     edge = self.layer(name, edge, inside, channels, 7, 1, 3)
                 elif block == len(look) - 1:
                     edge = self.layer(name, edge, inside, channels, plan["last"] if layer == 0 else 1, 1, 0)
@@ -130,9 +137,15 @@ class Network:
                     edge = self.layer(name, edge, channels, channels, 3, 1, 1, residual=True)
                 inside = channels
             seen.append((edge, channels))
-        self.side = plan["last"] * 2 ** (len(look) - 2)
+        self.side = plan["last"] * 2 ** (len(look) - 2) * (2 if self.attention else 1)
         edge, inside, layer = "mel", 1, 0
-        for channels, step, more in zip(hear, [1, (3, 1), 3, (3, 2), 1], [2, 2, 2, 1, 0]):
+        steps, mores = [1, (3, 1), 3, (3, 2), 1], [2, 2, 2, 1, 0]
+        if self.attention:
+            steps, mores = [1, (3, 1), 3, (3, 2), 1, 1], [2, 2, 2, 2, 2, 0]
+            self.tensor("sam.sa.conv1.weight", (1, 2, 7, 7), 0.3)
+            # Trained with the others and not used.
+            self.weights["audio_refine.0.conv_block.0.weight"] = np.zeros((hear[-1], hear[-1], 1, 1), np.float32)
+        for channels, step, more in zip(hear, steps, mores):
             last = channels == hear[-1] and more == 0
             edge = self.layer(f"audio_encoder.{layer}", edge, inside, channels, 3, step, 0 if last else 1)
             for _ in range(more):
@@ -150,12 +163,22 @@ class Network:
                 for extra in range(1 if block == 1 or plan["last"] == 4 and block == 2 else 2):
                     edge = self.layer(f"{name}.{extra + 1}", edge, channels, channels, 3, 1, 1, residual=True)
             beside, wide = seen.pop()
+            if self.attention:
+                edge = self.attend(edge, beside)
             edge, inside = self.node("Concat", [edge, beside], axis=1), channels + wide
         edge = self.layer("output_block.0", edge, inside, 32 if inside > 32 else 4, 3, 1, 1)
         inside = 32 if inside > 32 else 4
         weight, bias = self.tensor("output_block.1.weight", (3, inside, 1, 1), 0.3), self.tensor("output_block.1.bias", (3,), 0.1)
         edge = self.node("Conv", [edge, weight, bias], kernel_shape=[1, 1])
         self.node("Sigmoid", [edge], out="output")
+
+    def attend(self, drawn, seen):
+        """What is drawn, and as much of it again as is worth looking at, by what is seen."""
+        mean = self.node("ReduceMean", [seen], axes=[1], keepdims=1)
+        most = self.node("ReduceMax", [seen], axes=[1], keepdims=1)
+        both = self.node("Concat", [mean, most], axis=1)
+        share = self.node("Sigmoid", [self.node("Conv", [both, "sam.sa.conv1.weight"], kernel_shape=[7, 7], pads=[3] * 4)])
+        return self.node("Add", [self.node("Mul", [drawn, share]), drawn])
 
     def tensor(self, name, shape, scale, around=0.0):
         array = (around + self.random.standard_normal(shape) * scale).astype(np.float32)
@@ -203,16 +226,23 @@ def inputs(side):
     return ((band * 7 + t * 13 + n * 5) % 32 / 4 - 4).astype(np.float32), image
 
 
-def fixtures():
-    network = Network(PLANS["tiny"])
-    for name, old in (("tiny.pth", False), ("tiny-old.pth", True)):
-        save(CORPUS / name, network.weights, old)
+def golden(network, path):
     session = onnxruntime.InferenceSession(network.model().SerializeToString(), providers=["CPUExecutionProvider"])
     mel, image = inputs(network.side)
     output = session.run(None, {"mel": mel, "image": image})[0]
     # Every 31st number of the two faces.
-    (CORPUS / "tiny.bin").write_bytes(output.ravel()[::31].astype("<f4").tobytes())
+    path.write_bytes(output.ravel()[::31].astype("<f4").tobytes())
     print(output.shape, output.min(), output.max(), output.std(), np.abs(output[0] - output[1]).mean())
+
+
+def fixtures():
+    network = Network(PLANS["tiny"])
+    for name, old in (("tiny.pth", False), ("tiny-old.pth", True)):
+        save(CORPUS / name, network.weights, old)
+    golden(network, CORPUS / "tiny.bin")
+    network = Network(PLANS["tiny-attention"])
+    save(CORPUS / "attention.pth", network.weights, False)
+    golden(network, CORPUS / "attention.bin")
 
 
 if __name__ == "__main__":

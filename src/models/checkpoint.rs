@@ -266,18 +266,18 @@ fn tensor(parts: &[Value], storages: &Storages) -> Option<Tensor> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tempfile::tempdir;
 
     use super::*;
-    use crate::models::fetch::tests::TempDir;
 
     const NEW: &[u8] = include_bytes!("../../tests/corpus/wav2lip/tiny.pth");
     const OLD: &[u8] = include_bytes!("../../tests/corpus/wav2lip/tiny-old.pth");
 
     #[test]
     fn both_formats_hold_the_same_tensors() {
-        let dir = TempDir::new("checkpoint-both");
+        let dir = tempdir().unwrap();
         let [new, old] = [NEW, OLD].map(|bytes| {
-            let path = dir.0.join("x.pth");
+            let path = dir.path().join("x.pth");
             std::fs::write(&path, bytes).unwrap();
             read(&path).unwrap()
         });
@@ -292,12 +292,12 @@ mod tests {
 
         #[test]
         fn no_damage_to_a_checkpoint_panics(at: usize, bytes in prop::collection::vec(any::<u8>(), 1..9), old: bool) {
-            let dir = TempDir::new("checkpoint-damage");
+            let dir = tempdir().unwrap();
             let mut whole = if old { OLD } else { NEW }.to_vec();
             // Names and shapes are in the first 40 000 bytes.
             let at = at % 40_000;
             whole[at..at + bytes.len()].copy_from_slice(&bytes);
-            let path = dir.0.join("x.pth");
+            let path = dir.path().join("x.pth");
             std::fs::write(&path, whole).unwrap();
             let _ = read(&path);
         }

@@ -221,29 +221,13 @@ fn copy_part(mut member: impl Read, target: &Target, out: &mut File) -> io::Resu
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::io::Write;
+
+    use tempfile::tempdir;
 
     use super::super::{Lock, hash};
     use super::*;
-
-    /// A directory that goes with the test.
-    pub(in super::super) struct TempDir(pub(in super::super) PathBuf);
-
-    impl TempDir {
-        pub(in super::super) fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("visavis-models-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for TempDir {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn sha(bytes: &[u8]) -> String {
         hash(bytes, &mut io::sink()).unwrap()
@@ -273,41 +257,41 @@ pub(super) mod tests {
 
     #[test]
     fn a_package_that_lies_ready_is_not_downloaded_again() {
-        let dir = TempDir::new("ready");
-        let lock = ready(&dir.0, "one two");
+        let dir = tempdir().unwrap();
+        let lock = ready(dir.path(), "one two");
         let mut seen = Vec::new();
-        lock.fetch(&dir.0, &mut |event| seen.push(format!("{event:?}"))).unwrap();
-        assert_eq!(fs::read_to_string(dir.0.join("m/f")).unwrap(), "one two");
-        assert!(!dir.0.join(DOWNLOADS).exists());
+        lock.fetch(dir.path(), &mut |event| seen.push(format!("{event:?}"))).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("m/f")).unwrap(), "one two");
+        assert!(!dir.path().join(DOWNLOADS).exists());
         assert!(seen.iter().all(|e| e.starts_with("Placed")), "{seen:?}");
-        lock.fetch(&dir.0, &mut |event| assert!(matches!(event, Event::Present { model: "m" }))).unwrap();
+        lock.fetch(dir.path(), &mut |event| assert!(matches!(event, Event::Present { model: "m" }))).unwrap();
     }
 
     #[test]
     fn a_file_packed_with_others_is_cut_out() {
-        let dir = TempDir::new("part");
-        let mut lock = ready(&dir.0, "ne ");
+        let dir = tempdir().unwrap();
+        let mut lock = ready(dir.path(), "ne ");
         let file = &mut lock.models[0].files[0];
         (file.from, file.at) = (vec!["p/a".into()], 1);
-        lock.fetch(&dir.0, &mut |_| {}).unwrap();
-        assert_eq!(fs::read_to_string(dir.0.join("m/f")).unwrap(), "ne ");
+        lock.fetch(dir.path(), &mut |_| {}).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("m/f")).unwrap(), "ne ");
     }
 
     #[test]
     fn a_damaged_file_is_replaced() {
-        let dir = TempDir::new("replace");
-        let lock = ready(&dir.0, "one two");
-        fs::create_dir_all(dir.0.join("m")).unwrap();
-        fs::write(dir.0.join("m/f"), "one tw0").unwrap();
-        lock.fetch(&dir.0, &mut |_| {}).unwrap();
-        lock.verify(&dir.0).unwrap();
+        let dir = tempdir().unwrap();
+        let lock = ready(dir.path(), "one two");
+        fs::create_dir_all(dir.path().join("m")).unwrap();
+        fs::write(dir.path().join("m/f"), "one tw0").unwrap();
+        lock.fetch(dir.path(), &mut |_| {}).unwrap();
+        lock.verify(dir.path()).unwrap();
     }
 
     #[test]
     fn a_file_that_fails_its_hash_never_reaches_its_place() {
-        let dir = TempDir::new("hash");
-        let lock = ready(&dir.0, "other!!");
-        assert!(matches!(lock.fetch(&dir.0, &mut |_| {}), Err(Error::Damaged { .. })));
-        assert!(!dir.0.join("m/f").exists());
+        let dir = tempdir().unwrap();
+        let lock = ready(dir.path(), "other!!");
+        assert!(matches!(lock.fetch(dir.path(), &mut |_| {}), Err(Error::Damaged { .. })));
+        assert!(!dir.path().join("m/f").exists());
     }
 }

@@ -13,13 +13,21 @@ pub(super) struct Graph {
 /// A tensor between operations: its name.
 pub(super) type Edge = String;
 
-/// A convolution's settings: kernel, step and rim, down and across; `None`: forwards, else backwards with so many more pixels.
+/// A convolution's settings: kernel, step and rim, down and across; `None`: forwards, else backwards with so many more pixels;
+/// how many parts the channels are in, which do not see one another.
 #[derive(Clone, Copy)]
 pub(super) struct Convolution {
     pub(super) kernel: [u64; 2],
     pub(super) step: [u64; 2],
     pub(super) rim: u64,
     pub(super) backwards: Option<u64>,
+    pub(super) groups: u64,
+}
+
+/// The weights of attention, and the sides of its convolution.
+pub(super) struct AttentionWeight {
+    pub(super) edge: Edge,
+    pub(super) side: u64,
 }
 
 impl Graph {
@@ -48,6 +56,9 @@ impl Graph {
     /// `inputs` are a tensor, weights, and what is added to each channel.
     pub(super) fn convolution(&mut self, inputs: [&str; 3], of: Convolution) -> Edge {
         let mut attributes = vec![ints("kernel_shape", &of.kernel), ints("strides", &of.step), ints("pads", &[of.rim; 4])];
+        if of.groups > 1 {
+            attributes.push(int("group", of.groups));
+        }
         if let Some(more) = of.backwards {
             attributes.push(ints("output_padding", &[more; 2]));
         }
@@ -68,14 +79,32 @@ impl Graph {
 
     /// The channels of `a`, then those of `b`.
     pub(super) fn join(&mut self, a: &str, b: &str) -> Edge {
-        // AttributeProto: name, i, type INT.
-        let axis = [field(1, b"axis"), number(3, 1), number(20, 2)].concat();
-        self.node("Concat", &[a, b], &[axis])
+        self.node("Concat", &[a, b], &[int("axis", 1)])
+    }
+
+    /// Twice as large, with what lies between in between; corners stay corners.
+    pub(super) fn doubled(&mut self, edge: &str) -> Edge {
+        let scales = self.weights(&[4], &[1.0, 1.0, 2.0, 2.0]);
+        let how = [text("mode", "linear"), text("coordinate_transformation_mode", "align_corners")];
+        self.node("Resize", &[edge, "", &scales], &how)
+    }
+
+    /// What is `drawn`, and as much of it again as the mean and the most of what is `seen` at each point make it worth.
+    pub(super) fn attend(&mut self, drawn: &str, seen: &str, weight: &AttentionWeight) -> Edge {
+        let channels = [ints("axes", &[1]), int("keepdims", 1)];
+        let mean = self.node("ReduceMean", &[seen], &channels);
+        let most = self.node("ReduceMax", &[seen], &channels);
+        let both = self.join(&mean, &most);
+        let shape = [ints("kernel_shape", &[weight.side; 2]), ints("pads", &[weight.side / 2; 4])];
+        let share = self.node("Conv", &[&both, &weight.edge], &shape);
+        let share = self.sigmoid(&share);
+        let more = self.node("Mul", &[drawn, &share], &[]);
+        self.add(&more, drawn)
     }
 
     /// The file.
     pub(super) fn finish(mut self) -> Vec<u8> {
-        self.bytes.extend(field(2, b"wav2lip"));
+        self.bytes.extend(field(2, b"lips"));
         // OperatorSetIdProto: the standard operations, version 13.
         let opset = number(2, 13);
         [number(1, 8), field(2, b"visavis"), field(8, &opset), field(7, &self.bytes)].concat()
@@ -95,6 +124,16 @@ impl Graph {
         self.names += 1;
         format!("t{}", self.names)
     }
+}
+
+/// `AttributeProto`: name, i, type INT.
+fn int(name: &str, value: u64) -> Vec<u8> {
+    [field(1, name.as_bytes()), number(3, value), number(20, 2)].concat()
+}
+
+/// `AttributeProto`: name, s, type STRING.
+fn text(name: &str, value: &str) -> Vec<u8> {
+    [field(1, name.as_bytes()), field(4, value.as_bytes()), number(20, 3)].concat()
 }
 
 /// `AttributeProto`: name, ints, type INTS.

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::avatar::{self, Avatar};
 use super::clip::Spool;
 use super::film::{self, Film};
-use super::wav2lip::{FilmFace, Network, NetworkError, NetworkFile};
+use super::films::Films;
+use super::lips::{FilmFace, NetworkFile};
 use super::{Face, LipSync};
 
 /// Longest id: a folder's name that is also part of URLs.
@@ -173,30 +174,8 @@ pub struct Catalogue {
     /// Locked for a look-up, or to put one in: never while one is loaded.
     entries: RwLock<Entries>,
     default: String,
-    loader: Loader,
-}
-
-/// What it takes to load an avatar.
-struct Loader {
-    wardrobe: Wardrobe,
-    /// There once, whoever asks for it first.
-    network: OnceLock<Result<Arc<Network>, Arc<NetworkError>>>,
-}
-
-impl Loader {
-    fn load(&self, id: &str, path: &Path) -> Result<Character, Fault> {
-        if Film::is_film(path) {
-            let film = self.film(id, path).map_err(|source| Fault::Film { id: id.to_owned(), source })?;
-            return Ok(Character::Film(Arc::new(film)));
-        }
-        Ok(Character::Pack(Arc::new(Avatar::load(path)?)))
-    }
-
-    fn film(&self, id: &str, path: &Path) -> Result<Film, film::Error> {
-        let load = || Network::load(&self.wardrobe.network).map(Arc::new).map_err(Arc::new);
-        let network = self.network.get_or_init(load).clone()?;
-        Film::load(id, path, &self.wardrobe.spool, network, self.wardrobe.max_side)
-    }
+    dirs: Vec<PathBuf>,
+    films: Arc<Films>,
 }
 
 impl Catalogue {
@@ -219,10 +198,10 @@ impl Catalogue {
                 found.insert(id, path);
             }
         }
-        let loader = Loader { wardrobe: wardrobe.clone(), network: OnceLock::new() };
+        let films = Arc::new(Films::new(wardrobe));
         let entries = std::thread::scope(|scope| {
-            let loader = &loader;
-            let threads: Vec<_> = found.iter().map(|(id, path)| (id, scope.spawn(move || loader.load(id, path)))).collect();
+            let films = &*films;
+            let threads: Vec<_> = found.iter().map(|(id, path)| (id, scope.spawn(move || load(id, path, films)))).collect();
             threads
                 .into_iter()
                 .filter_map(|(id, thread)| Some((id.clone(), thread.join().ok()?)))
@@ -238,14 +217,14 @@ impl Catalogue {
             entries.insert(crate::testing::Flash::ID.to_owned(), Ok(Character::Flash));
             entries
         };
-        Ok(Self { entries: RwLock::new(entries), default, loader })
+        Ok(Self { entries: RwLock::new(entries), default, dirs: wardrobe.dirs.clone(), films })
     }
 
     /// Loads the avatar of that id, which was made or made anew a moment ago. Who is seen already stays as he is. Blocking.
     pub fn add(&self, id: &str) {
-        let folders = self.loader.wardrobe.dirs.iter().map(|dir| dir.join(id));
+        let folders = self.dirs.iter().map(|dir| dir.join(id));
         let Some(path) = folders.into_iter().find(|path| path.is_dir()) else { return };
-        let entry = self.loader.load(id, &path);
+        let entry = load(id, &path, &self.films);
         report(id, &entry);
         self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), entry);
     }
@@ -277,9 +256,9 @@ impl Catalogue {
         }
     }
 
-    /// Where the decoded pictures of this server lie.
-    pub fn spool(&self) -> &Arc<Spool> {
-        &self.loader.wardrobe.spool
+    /// What opens the films of this server.
+    pub fn films(&self) -> &Arc<Films> {
+        &self.films
     }
 
     /// Who is seen when nobody is asked for.
@@ -296,6 +275,15 @@ impl Catalogue {
     pub fn broken(&self) -> Vec<(String, String)> {
         self.entries().iter().filter_map(|(id, entry)| Some((id.clone(), chain(entry.as_ref().err()?)))).collect()
     }
+}
+
+/// What is in the folder at `path`.
+fn load(id: &str, path: &Path, films: &Films) -> Result<Character, Fault> {
+    if Film::is_film(path) {
+        let film = films.film(id, path).map_err(|source| Fault::Film { id: id.to_owned(), source })?;
+        return Ok(Character::Film(Arc::new(film)));
+    }
+    Ok(Character::Pack(Arc::new(Avatar::load(path)?)))
 }
 
 fn report(id: &str, entry: &Result<Character, Fault>) {

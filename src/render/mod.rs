@@ -9,10 +9,13 @@ mod catalogue;
 mod clip;
 mod composite;
 mod face;
+mod fade;
 mod film;
+mod films;
 mod gesture;
 mod idle;
 mod layer;
+mod lips;
 mod listen;
 mod mel;
 mod morph;
@@ -24,23 +27,23 @@ mod timeline;
 mod triangle;
 mod visemes;
 mod warp;
-mod wav2lip;
 mod worker;
 
 use std::sync::Arc;
 
 use crate::media::{AudioFrame, Phoneme, VideoFrame, Word};
 
-pub use action::Action;
+pub use action::{Action, Footage};
 pub use avatar::{Avatar, Error as AvatarError, Fault as AvatarFault};
 pub use catalogue::{Card, Catalogue, Character, Error as CatalogueError, Wardrobe, is_id};
 pub use clip::{Clip, Error as ClipError, FaceBox, Spool, mirrored};
 pub use face::Face;
-pub use film::{Error as FilmError, Film};
+pub use film::{Error as FilmError, Film, Fit};
+pub use films::Films;
 pub use gesture::Gesture;
+pub use lips::{FilmFace, Hubert, Network, NetworkError, NetworkFile};
 pub use repertoire::{Entry, Repertoire, RepertoireError, Repertoires};
 pub use thread::{SLICE_QUEUE, spawn};
-pub use wav2lip::{FilmFace, Network, NetworkError, NetworkFile};
 pub use worker::{Change, CurrentTurn, Watched, Worker};
 
 /// What an answer is made of, in the order in which it is said.

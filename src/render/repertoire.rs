@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
-use super::{Action, Clip, ClipError, Gesture, Spool};
+use super::{Action, FilmError, Films, Gesture};
 use crate::media::{AUDIO_RATE_HZ, DecodeError, DecodeLimits, decode};
 use crate::values;
 
@@ -92,7 +92,7 @@ pub enum RepertoireError {
     Films,
     /// Its pictures cannot be shown.
     #[error("audiotype {0}: {1}")]
-    Film(u32, #[source] ClipError),
+    Film(u32, #[source] FilmError),
     /// Its sound cannot be read.
     #[error("audiotype {0}: {1}")]
     Unreadable(u32, #[source] std::io::Error),
@@ -108,7 +108,7 @@ pub struct Repertoires {
     dir: PathBuf,
     /// The operator's list, as it is written.
     list: String,
-    spool: Arc<Spool>,
+    opener: Arc<Films>,
     /// Held while one is opened: who asks for the same waits for it.
     films: Mutex<Vec<(Key, Arc<Action>)>>,
 }
@@ -117,10 +117,10 @@ pub struct Repertoires {
 type Key = (PathBuf, PathBuf, (u32, u32));
 
 impl Repertoires {
-    /// `list` is the operator's JSON, or empty; `dir` is what clients may name.
-    pub fn new(list: String, dir: PathBuf, spool: Arc<Spool>) -> Result<Self, RepertoireError> {
+    /// `list` is the operator's JSON, or empty; `dir` is what clients may name; `opener` reads folders.
+    pub fn new(list: String, dir: PathBuf, opener: Arc<Films>) -> Result<Self, RepertoireError> {
         parse(&list)?;
-        Ok(Self { dir, list, spool, films: Mutex::default() })
+        Ok(Self { dir, list, opener, films: Mutex::default() })
     }
 
     /// The operator's, shown as pictures of `size`. Its paths are the operator's own.
@@ -167,9 +167,8 @@ impl Repertoires {
             return Err(RepertoireError::Films);
         }
         let (pictures, sound, size) = &key;
-        let pictures =
-            Clip::open(pictures, &self.spool, Some(*size)).map_err(|error| RepertoireError::Film(number, error))?;
-        let film = Arc::new(Action::new(pictures, &heard(number, sound)?));
+        let footage = self.opener.footage(pictures, *size).map_err(|error| RepertoireError::Film(number, error))?;
+        let film = Arc::new(Action::new(footage, &heard(number, sound)?));
         films.push((key, Arc::clone(&film)));
         Ok(film)
     }
@@ -217,7 +216,8 @@ mod tests {
     }
 
     fn repertoires(dir: &Path) -> Repertoires {
-        Repertoires::new(String::new(), dir.join("inside"), Spool::new(&std::env::temp_dir(), 1 << 20)).unwrap()
+        let films = Films::new(&crate::config::Config::default().wardrobe(true));
+        Repertoires::new(String::new(), dir.join("inside"), Arc::new(films)).unwrap()
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_channel::Receiver;
 
 use super::action::{Act, Action, Shown, Stage};
+use super::fade::Fade;
 use super::listen::LATER;
 use super::{Gesture, Item, LipSync};
 use crate::media::{AudioFrame, AvSlice, Mark, SAMPLES_PER_FRAME, TurnId, VideoFrame};
@@ -66,6 +67,7 @@ pub enum Change {
 pub struct Worker {
     face: Box<dyn LipSync>,
     stage: Stage,
+    fade: Fade,
     changes: Receiver<Change>,
     speech: Receiver<(TurnId, Item)>,
     current: CurrentTurn,
@@ -102,6 +104,7 @@ impl Worker {
         Self {
             face,
             stage: Stage::default(),
+            fade: Fade::default(),
             changes,
             speech,
             current,
@@ -115,22 +118,28 @@ impl Worker {
         }
     }
 
-    /// The next 40 ms; `None` when no more speech can come. Where there is no time to draw the face, its latest picture is shown
-    /// for longer; offline there always is.
+    /// The next 40 ms; `None` when no more speech can come. Where there is no time to draw, the latest picture is shown for longer;
+    /// offline there always is.
     pub fn step(&mut self, draws: bool) -> Option<AvSlice> {
         while let Ok(change) = self.changes.try_recv() {
             match change {
                 Change::Face(face) => {
                     self.face = face;
                     self.latest = None;
+                    self.fade.end();
                     self.tell_again();
                 }
                 Change::Gesture(gesture) => self.face.gesture(self.at, gesture),
-                Change::Idle(film) => self.stage.set_idle(film),
+                Change::Idle(film) => {
+                    let face = self.stage.set_idle(film, self.at);
+                    face.into_iter().for_each(|face| tell_all(face, self.at, &self.ahead));
+                }
                 Change::Act(action, turn) => {
-                    if self.stage.begin(action, turn) {
+                    if self.stage.end(|_| true) {
                         self.tell_again();
                     }
+                    let face = self.stage.begin(action, turn, self.at);
+                    face.into_iter().for_each(|face| tell_all(face, self.at, &self.ahead));
                 }
                 Change::Rest => {
                     if self.stage.end(|_| true) {
@@ -146,7 +155,7 @@ impl Worker {
         if self.speaking.is_some_and(stale) || self.ahead.iter().any(|next| stale(next.turn)) {
             self.speaking = self.speaking.filter(|turn| !stale(*turn));
             self.ahead.retain(|next| !self.current.is_stale(next.turn));
-            self.face.cut(self.at);
+            self.cut();
             self.tell_again();
         }
         let mut marks = Vec::new();
@@ -155,7 +164,7 @@ impl Worker {
         let (turn, audio) = match &act {
             Some(Act { sound: Some((turn, sound)), begins, .. }) => {
                 if *begins {
-                    self.face.cut(self.at);
+                    self.cut();
                 }
                 (Some(*turn), *sound)
             }
@@ -189,23 +198,33 @@ impl Worker {
 
     /// `film` is what is shown in the place of the face.
     fn picture(&mut self, sound: &[AudioFrame; 2], film: Option<Shown>, draws: bool) -> Arc<VideoFrame> {
-        let picture = match (&self.latest, film) {
-            (Some(latest), _) if !self.watched.get() => {
-                self.face.pass(self.at, sound);
-                Arc::clone(latest)
-            }
-            (_, Some(film)) => {
-                self.face.pass(self.at, sound);
-                film.picture()
-            }
-            (Some(latest), None) if !draws => {
-                metrics::picture_skipped();
-                self.face.pass(self.at, sound);
-                Arc::clone(latest)
-            }
-            (_, None) => self.face.picture(self.at, sound),
+        if let (Some(latest), false) = (&self.latest, self.watched.get()) {
+            self.face.pass(self.at, sound);
+            self.stage.pass(self.at, sound);
+            self.fade.end();
+            return Arc::clone(latest);
+        }
+        if let (Some(latest), false) = (&self.latest, draws) {
+            metrics::picture_skipped();
+            self.face.pass(self.at, sound);
+            self.stage.pass(self.at, sound);
+            return Arc::clone(latest);
+        }
+        let picture = if let Some(film) = &film {
+            self.face.pass(self.at, sound);
+            self.stage.picture(film, self.at, sound)
+        } else {
+            self.stage.pass(self.at, sound);
+            self.face.picture(self.at, sound)
         };
+        let picture = self.fade.show(film.as_ref().map(|film| &film.film), self.latest.as_ref(), picture);
         Arc::clone(self.latest.insert(picture))
+    }
+
+    /// What was told is not heard.
+    fn cut(&mut self) {
+        self.face.cut(self.at);
+        self.stage.faces().for_each(|face| face.cut(self.at));
     }
 
     fn is_between_clauses(&mut self) -> bool {
@@ -258,7 +277,9 @@ impl Worker {
                 self.cued = !phonemes.is_empty();
             }
             let next = Ahead { turn, item, cued: self.cued };
-            tell(&mut *self.face, at + (frames * SAMPLES_PER_FRAME) as u64, &next);
+            let told = at + (frames * SAMPLES_PER_FRAME) as u64;
+            tell(&mut *self.face, told, &next);
+            self.stage.faces().for_each(|face| tell(face, told, &next));
             frames += usize::from(matches!(next.item, Item::Audio(_)));
             // Sound before the next answer's first clause is nobody's who tells.
             self.cued &= !matches!(next.item, Item::End);
@@ -267,14 +288,19 @@ impl Worker {
         true
     }
 
-    /// Tells the face what it does not know, or what is played sooner than it was told.
+    /// Tells every face what it does not know, or what is played sooner than it was told.
     fn tell_again(&mut self) {
-        let mut at = self.at;
-        for next in &self.ahead {
-            tell(&mut *self.face, at, next);
-            if matches!(next.item, Item::Audio(_)) {
-                at += SAMPLES_PER_FRAME as u64;
-            }
+        tell_all(&mut *self.face, self.at, &self.ahead);
+        self.stage.faces().for_each(|face| tell_all(face, self.at, &self.ahead));
+    }
+}
+
+/// Tells `face` what is played from sample `at` on.
+fn tell_all(face: &mut dyn LipSync, mut at: u64, ahead: &VecDeque<Ahead>) {
+    for next in ahead {
+        tell(face, at, next);
+        if matches!(next.item, Item::Audio(_)) {
+            at += SAMPLES_PER_FRAME as u64;
         }
     }
 }
@@ -305,11 +331,11 @@ enum Next {
 #[cfg(test)]
 mod tests {
     use crossbeam_channel::{Sender, bounded};
+    use tempfile::tempdir;
 
     use super::*;
     use crate::media::{Phoneme, VideoFrame};
-    use crate::render::clip::tests::TempDir;
-    use crate::render::{Clip, Spool};
+    use crate::render::{Clip, Footage, Spool};
 
     /// Notes what it was told.
     #[derive(Default)]
@@ -481,16 +507,20 @@ mod tests {
     }
 
     /// A film of two pictures, white and black, with a sound of so many pictures.
-    fn film(name: &str, pictures_of_sound: usize) -> Arc<Action> {
-        let dir = TempDir::new(&format!("worker-{name}"));
-        for (n, level) in [255, 0].into_iter().enumerate() {
+    fn film(pictures_of_sound: usize) -> Arc<Action> {
+        film_of(&[255, 0], pictures_of_sound)
+    }
+
+    fn film_of(levels: &[u8], pictures_of_sound: usize) -> Arc<Action> {
+        let dir = tempdir().unwrap();
+        for (n, &level) in levels.iter().enumerate() {
             let picture = image::RgbImage::from_pixel(2, 2, image::Rgb([level; 3]));
-            picture.save(dir.0.join(format!("{n}.png"))).unwrap();
+            picture.save(dir.path().join(format!("{n}.png"))).unwrap();
         }
-        let clip = Clip::open(&dir.0, &Spool::new(&std::env::temp_dir(), 1 << 20), None).unwrap();
+        let clip = Clip::open(dir.path(), &Spool::new(&std::env::temp_dir(), 1 << 20), None).unwrap();
         // Pictures are decoded when they are first shown, and the folder is about to go.
-        (0..2).for_each(|n| drop(clip.frame(n)));
-        Arc::new(Action::new(clip, &vec![7; 640 * pictures_of_sound]))
+        (0..levels.len()).for_each(|n| drop(clip.frame(n)));
+        Arc::new(Action::new(Footage::Pictures(clip), &vec![7; 640 * pictures_of_sound]))
     }
 
     fn luma(slice: &AvSlice) -> u8 {
@@ -514,7 +544,7 @@ mod tests {
     #[test]
     fn a_film_without_sound_is_shown_once_while_the_voice_goes_on() {
         let ((mut worker, speech, _, notes), changes) = watched();
-        changes.send(Change::Act(film("silent", 0), TurnId(0))).unwrap();
+        changes.send(Change::Act(film(0), TurnId(0))).unwrap();
         voice(TurnId(1), 8).for_each(|item| speech.send(item).unwrap());
         let slices: Vec<_> = (0..4).map(|_| worker.step(true).unwrap()).collect();
         assert_eq!(slices.iter().map(luma).collect::<Vec<_>>(), [235, 16, 16, 16]);
@@ -528,11 +558,15 @@ mod tests {
         let ((mut worker, speech, _, notes), changes) = watched();
         voice(TurnId(1), 4).chain(voice(TurnId(1), 4)).for_each(|item| speech.send(item).unwrap());
         let mut heard = vec![worker.step(true).unwrap()];
-        changes.send(Change::Act(film("sound", 3), TurnId(0))).unwrap();
+        changes.send(Change::Act(film(3), TurnId(0))).unwrap();
         heard.extend((0..6).map(|_| worker.step(true).unwrap()));
         let sounds: Vec<i16> = heard.iter().map(|slice| slice.audio[0].0[0]).collect();
         assert_eq!(sounds, [9, 9, 7, 7, 7, 9, 9]);
-        assert_eq!(heard[2..5].iter().map(luma).collect::<Vec<_>>(), [235, 16, 16], "there and back");
+        assert_eq!(
+            heard[2..5].iter().map(luma).collect::<Vec<_>>(),
+            [52, 16, 16],
+            "there and back, and the first over what was there"
+        );
         assert!(heard[2..5].iter().all(|slice| slice.turn == Some(TurnId(0))));
         // The second clause was told ahead, and is told again for when it is heard.
         assert_eq!(notes.lock().unwrap().cues, [0, 4 * 320, 10 * 320]);
@@ -541,21 +575,47 @@ mod tests {
     #[test]
     fn what_interrupts_ends_a_film() {
         let ((mut worker, _speech, current, _), changes) = watched();
-        changes.send(Change::Act(film("cut", 9), TurnId(0))).unwrap();
+        changes.send(Change::Act(film(9), TurnId(0))).unwrap();
         assert_eq!(worker.step(true).unwrap().audio[0].0[0], 7);
         current.advance_to(TurnId(1));
         let slice = worker.step(true).unwrap();
-        assert_eq!((slice.turn, slice.audio[0].0[0], luma(&slice)), (None, 0, 16));
+        assert_eq!((slice.turn, slice.audio[0].0[0]), (None, 0));
+        (0..4).for_each(|_| drop(worker.step(true)));
+        assert_eq!(luma(&worker.step(true).unwrap()), 16, "the face is back");
+    }
+
+    #[test]
+    fn between_the_face_and_a_film_the_picture_before_fades_out_both_ways() {
+        let ((mut worker, _speech, ..), changes) = watched();
+        assert_eq!(luma(&worker.step(true).unwrap()), 16);
+        changes.send(Change::Act(film_of(&[255; 8], 0), TurnId(0))).unwrap();
+        let levels: Vec<u8> = (0..15).map(|_| luma(&worker.step(true).unwrap())).collect();
+        let near = |found: &[u8], wanted: &[u8]| found.iter().zip(wanted).all(|(a, b)| a.abs_diff(*b) <= 2);
+        // In sixths of the way from black, 16, to white, 235, and back.
+        assert!(near(&levels[..8], &[52, 89, 125, 162, 198, 235, 235, 235]), "{levels:?}");
+        assert!(near(&levels[8..], &[198, 162, 125, 89, 52, 16, 16]), "{levels:?}");
+    }
+
+    #[test]
+    fn what_nobody_saw_does_not_fade() {
+        let ((mut worker, _speech, ..), changes) = watched();
+        worker.step(true);
+        changes.send(Change::Act(film_of(&[255; 8], 0), TurnId(0))).unwrap();
+        worker.step(true);
+        worker.watched.set(false);
+        worker.step(true);
+        worker.watched.set(true);
+        assert_eq!(luma(&worker.step(true).unwrap()), 235);
     }
 
     #[test]
     fn an_idle_film_is_shown_while_nothing_is_heard_and_begins_anew() {
         let ((mut worker, speech, _, notes), changes) = watched();
-        changes.send(Change::Idle(Some(film("idle", 0)))).unwrap();
+        changes.send(Change::Idle(Some(film(0)))).unwrap();
         let mut shown: Vec<u8> = (0..2).map(|_| luma(&worker.step(true).unwrap())).collect();
         voice(TurnId(1), 2).chain([(TurnId(1), Item::End)]).for_each(|item| speech.send(item).unwrap());
         shown.extend((0..2).map(|_| luma(&worker.step(true).unwrap())));
-        assert_eq!(shown, [235, 16, 16, 235]);
+        assert_eq!(shown, [235, 16, 16, 52]);
         assert_eq!(notes.lock().unwrap().drawn, [1_280], "the face has its place back while it speaks");
     }
 

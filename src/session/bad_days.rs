@@ -74,7 +74,7 @@ pub(super) fn shared(speech_models: &minicpm::Config) -> Arc<Shared> {
         repertoires: crate::render::Repertoires::new(
             String::new(),
             std::path::PathBuf::new(),
-            crate::render::Spool::new(&std::env::temp_dir(), 0),
+            Arc::new(crate::render::Films::new(&wardrobe(root))),
         )
         .unwrap(),
         rtc: Settings { mux, advertise: vec![], tcp: true, bitrate },

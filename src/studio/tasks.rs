@@ -285,6 +285,8 @@ fn now() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
     use crate::studio::Pads;
 
@@ -304,39 +306,23 @@ mod tests {
         }
     }
 
-    struct TempDir(PathBuf);
-
-    impl TempDir {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("visavis-studio-{name}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&path);
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for TempDir {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn a_task_goes_from_pending_to_its_end_and_its_upload_with_it() {
-        let dir = TempDir::new("tasks");
+        let dir = tempdir().unwrap();
         let (told, hear) = bounded(16);
-        let tasks = Tasks::start(&dir.0, |id| assert_eq!(id, "anna"), move |task| told.send(task.status).unwrap()).unwrap();
+        let tasks =
+            Tasks::start(dir.path(), |id| assert_eq!(id, "anna"), move |task| told.send(task.status).unwrap()).unwrap();
         let next = || hear.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
         let poster = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/avatars/mira/poster.webp");
-        let upload = dir.0.join("upload");
+        let upload = dir.path().join("upload");
         std::fs::copy(poster, &upload).unwrap();
-        tasks.add("one".into(), order(&dir.0, upload.clone()), true, None).unwrap();
+        tasks.add("one".into(), order(dir.path(), upload.clone()), true, None).unwrap();
         assert_eq!([next(), next(), next()], [Status::Pending, Status::Running, Status::Completed]);
-        assert!(dir.0.join("anna/coords.pkl").is_file() && !upload.exists());
+        assert!(dir.path().join("anna/coords.pkl").is_file() && !upload.exists());
         assert_eq!(tasks.task("one").unwrap().report.unwrap().frames, 1);
         assert_eq!(tasks.delete("one"), Err(Refused::Begun));
         // The same again: the avatar is there, and nobody said that it may be replaced.
-        tasks.add("two".into(), order(&dir.0, upload), true, None).unwrap();
+        tasks.add("two".into(), order(dir.path(), upload), true, None).unwrap();
         assert_eq!([next(), next(), next()], [Status::Pending, Status::Running, Status::Failed]);
         assert!(tasks.task("two").unwrap().error_msg.unwrap().contains("already"));
         assert_eq!(tasks.all().iter().map(|task| task.task_id.as_str()).collect::<Vec<_>>(), ["two", "one"]);
@@ -344,7 +330,7 @@ mod tests {
 
     #[test]
     fn what_waits_can_be_deleted_and_too_much_is_refused() {
-        let dir = TempDir::new("refused");
+        let dir = tempdir().unwrap();
         let (free, gate) = bounded::<()>(0);
         // The thread stands still in its first task until the gate opens.
         let wait = move |task: Task| {
@@ -352,8 +338,8 @@ mod tests {
                 let _ = gate.recv();
             }
         };
-        let tasks = Tasks::start(&dir.0, |_| {}, wait).unwrap();
-        let add = |id: usize| tasks.add(id.to_string(), order(&dir.0, dir.0.join("none")), false, None);
+        let tasks = Tasks::start(dir.path(), |_| {}, wait).unwrap();
+        let add = |id: usize| tasks.add(id.to_string(), order(dir.path(), dir.path().join("none")), false, None);
         add(0).unwrap();
         while tasks.task("0").unwrap().status == Status::Pending {
             std::thread::yield_now();

@@ -1,5 +1,5 @@
 // A folder that LiveTalking's tools could have left is listed, chosen by /offer, plays as it was filmed, and its lips move by a
-// network of Wav2Lip's shapes while there is a voice, in each of two sessions that share it.
+// network of Wav2Lip's shapes, or one of its own of Ultralight's, while there is a voice, in each of two sessions that share it.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -10,7 +10,12 @@ import { Server, browser, root, sleep, temporary, until } from './support.mjs';
 
 const films = path.dirname(temporary('films'));
 const network = path.join(root, 'tests/corpus/wav2lip/talker.onnx');
-const env = { VISAVIS_AVATARS__FILMS: films, VISAVIS_AVATARS__NETWORK: network, VISAVIS_AVATARS__SPOOL: path.join(films, '.spool') };
+const env = {
+  VISAVIS_AVATARS__FILMS: films,
+  VISAVIS_AVATARS__NETWORK: network,
+  VISAVIS_AVATARS__HUBERT: path.join(root, 'tests/corpus/ultralight/hubert.onnx'),
+  VISAVIS_AVATARS__SPOOL: path.join(films, '.spool'),
+};
 const evil = path.join(films, 'was-run');
 
 let server;
@@ -23,6 +28,8 @@ const make = (id, ...options) =>
 before(async () => {
   make('anna');
   make('musi', '--kind', 'musetalk');
+  make('uli', '--kind', 'ultralight');
+  fs.copyFileSync(path.join(root, 'tests/corpus/ultralight/talker.onnx'), path.join(films, 'uli/ultralight.onnx'));
   make('evil', '--frames', '2');
   fs.writeFileSync(path.join(films, 'evil/coords.pkl'), `cos\nsystem\n(S'touch ${evil}'\ntR.`);
   server = await Server.start(env);
@@ -105,7 +112,7 @@ test('films are listed beside our own avatars, and one that would run code is re
   }
 });
 
-for (const id of ['anna', 'musi']) {
+for (const id of ['anna', 'musi', 'uli']) {
   test(`${id} plays as filmed, and the mouth moves with the voice and at no other time`, async () => {
     const { page, session } = await watch(id);
     await page.waitForFunction(() => globalThis.pictures.length > 30, null, { timeout: 30_000 });
@@ -128,6 +135,9 @@ for (const id of ['anna', 'musi']) {
     await pictures(page);
     await page.waitForFunction(() => globalThis.pictures.length > 25, null, { timeout: 30_000 });
     assert.equal((await pictures(page)).filter(dark).length, 0, 'the filmed mouth is back');
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    const made = metrics.match(new RegExp(`visavis_network_pictures_total\\{network="${id === 'uli' ? 'ultralight' : 'wav2lip'}"\\} (\\d+)`));
+    assert.ok(Number(made?.[1]) > 15, 'by its own kind of network');
   });
 }
 

@@ -1,9 +1,10 @@
 """Makes an avatar's folder as LiveTalking's tools leave it, from its description alone (nothing of Visavis is used).
 
-    python3 livetalking_avatar.py FOLDER [--kind wav2lip|musetalk] [--frames N] [--size WxH] [--side N]
+    python3 livetalking_avatar.py FOLDER [--kind wav2lip|musetalk|ultralight] [--frames N] [--size WxH] [--side N]
 
 A drawn head that nods: skin (220, 170, 140) before a green wall, on a shirt whose blue tells the number of the picture.
-Boxes are in coords.pkl: (top, bottom, left, right) for wav2lip, [left, top, right, bottom] for musetalk.
+Boxes are in coords.pkl: (top, bottom, left, right) for wav2lip, [left, top, right, bottom] for musetalk, and for ultralight
+(left, top, right, bottom) from the nose on; its network is not made here.
 """
 import argparse
 import pickle
@@ -25,14 +26,14 @@ def png(path, width, height, pixel):
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("folder", type=Path)
-    options.add_argument("--kind", default="wav2lip", choices=["wav2lip", "musetalk"])
+    options.add_argument("--kind", default="wav2lip", choices=["wav2lip", "musetalk", "ultralight"])
     options.add_argument("--frames", type=int, default=10)
     options.add_argument("--size", default="256x320")
     options.add_argument("--side", type=int, default=96)
     options = options.parse_args()
     width, height = map(int, options.size.split("x"))
     boxes = []
-    for name in ("full_imgs", "face_imgs")[: 2 if options.kind == "wav2lip" else 1]:
+    for name in ("full_imgs", "face_imgs")[: 1 if options.kind == "musetalk" else 2]:
         (options.folder / name).mkdir(parents=True)
     for n in range(options.frames):
         middle, top = (width // 2, height // 6 + n % 4)
@@ -52,6 +53,12 @@ def main():
             of = lambda at, low, high: low + (2 * at + 1) * (high - low) // (2 * options.side)
             face = lambda x, y: pixel(of(x, left, right), of(y, top, bottom))
             png(options.folder / f"face_imgs/{n:08d}.png", options.side, options.side, face)
+        elif options.kind == "ultralight":
+            nose, side = top + height // 8, 168
+            boxes.append((left, nose, right, bottom))
+            of = lambda at, low, high: low + (2 * at + 1) * (high - low) // (2 * side)
+            face = lambda x, y: pixel(of(x, left, right), of(y, nose, bottom))
+            png(options.folder / f"face_imgs/{n:08d}.png", side, side, face)
         else:
             boxes.append([left, top, right, bottom])
     (options.folder / "coords.pkl").write_bytes(pickle.dumps(boxes))

@@ -9,15 +9,16 @@ mod spool;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use image::DynamicImage;
 use image::imageops::FilterType;
 
 pub(super) use self::i420::{chroma, luma};
-use self::spool::Kept;
+pub(super) use self::spool::InUse;
 pub use self::spool::Spool;
+use self::spool::{Kept, Slot};
 use crate::media::VideoFrame;
 
 /// Pictures a second that are shown.
@@ -106,7 +107,7 @@ pub struct FaceBox {
 #[derive(Debug)]
 pub struct Clip {
     reel: Arc<Reel>,
-    ahead: OnceLock<Ahead>,
+    ahead: Mutex<Option<Ahead>>,
 }
 
 impl Clip {
@@ -142,9 +143,10 @@ impl Clip {
             }
         }
         let (size, filmed) = (size(expected), expected);
-        let (spool, faulty) = (Arc::clone(spool), AtomicBool::new(false));
-        let reel = Reel { files, size, filmed, layout, places, spool, kept: OnceLock::new(), faulty };
-        Ok(Self { reel: Arc::new(reel), ahead: OnceLock::new() })
+        let (spool, slot) = (Arc::clone(spool), Arc::default());
+        let (faulty, crowded) = (AtomicBool::new(false), AtomicBool::new(false));
+        let reel = Reel { files, size, filmed, layout, places, spool, slot, faulty, crowded };
+        Ok(Self { reel: Arc::new(reel), ahead: Mutex::default() })
     }
 
     /// How many pictures there are, at least one.
@@ -171,8 +173,19 @@ impl Clip {
 
     /// The bytes of picture `n` as they are kept.
     pub(super) fn bytes(&self, n: usize) -> Vec<u8> {
-        self.ahead.get_or_init(|| Ahead::start(&self.reel));
-        self.reel.bytes(n)
+        let kept = self.reel.kept();
+        if let Some(kept) = &kept {
+            let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            if !ahead.as_ref().is_some_and(|ahead| Arc::ptr_eq(&ahead.kept, kept)) {
+                *ahead = Some(Ahead::start(&self.reel, kept));
+            }
+        }
+        self.reel.bytes(n, kept.as_deref())
+    }
+
+    /// As long as this lives, its pictures give way to nobody.
+    pub(super) fn in_use(&self) -> InUse {
+        InUse::new(&self.reel.slot, &self.reel.spool)
     }
 }
 
@@ -194,10 +207,10 @@ pub(super) fn first(dir: &Path) -> Result<DynamicImage, Error> {
 }
 
 impl FaceBox {
-    /// Where it is in a picture of `scale` times the size.
-    pub(super) fn scaled(self, scale: f64) -> Self {
+    /// Where it is in a picture of `scale` times the size of which so many pixels are cut off on the left and at the top.
+    pub(super) fn shown(self, scale: f64, (left, top): (i32, i32)) -> Self {
         let side = |side: i32| (f64::from(side) * scale).round() as i32;
-        Self { x0: side(self.x0), y0: side(self.y0), x1: side(self.x1), y1: side(self.y1) }
+        Self { x0: side(self.x0) - left, y0: side(self.y0) - top, x1: side(self.x1) - left, y1: side(self.y1) - top }
     }
 
     /// What of `image` is in it.
@@ -252,15 +265,17 @@ struct Reel {
     /// What of each picture is kept; `None`: all of it.
     places: Option<Arc<[Option<FaceBox>]>>,
     spool: Arc<Spool>,
-    /// Room is taken when the first picture is asked for; `None`: there was none, each is decoded whenever it is asked for.
-    kept: OnceLock<Option<Kept>>,
+    /// Room is taken when a picture is asked for; where there is none, each is decoded whenever it is asked for.
+    slot: Arc<Slot>,
     /// Whether a damaged picture has been reported.
     faulty: AtomicBool,
+    /// Whether a want of room has been reported.
+    crowded: AtomicBool,
 }
 
 impl Reel {
-    fn bytes(&self, n: usize) -> Vec<u8> {
-        if let Some(bytes) = self.kept().and_then(|kept| kept.take(n)) {
+    fn bytes(&self, n: usize, kept: Option<&Kept>) -> Vec<u8> {
+        if let Some(bytes) = kept.and_then(|kept| kept.take(n)) {
             return bytes;
         }
         let place = self.places.as_ref().and_then(|places| *places.get(n)?);
@@ -270,86 +285,69 @@ impl Reel {
             if !self.faulty.swap(true, Ordering::Relaxed) {
                 tracing::warn!(%error, "a damaged picture: the one before it is shown in its place");
             }
-            if n == 0 { self.layout.blank(self.size) } else { self.bytes(n - 1) }
+            if n == 0 { self.layout.blank(self.size) } else { self.bytes(n - 1, kept) }
         });
-        if let Some(kept) = self.kept() {
+        if let Some(kept) = kept {
             kept.put(n, &bytes);
         }
         bytes
     }
 
-    fn kept(&self) -> Option<&Kept> {
-        let reserve = || {
-            let room = self.spool.reserve(self.files.len(), self.layout.bytes(self.size));
-            if !matches!(room, Ok(Some(_))) {
-                let (error, dir) = (room.as_ref().err(), self.files[0].parent());
-                tracing::warn!(?error, ?dir, "no room in the spool: each picture is decoded whenever it is shown");
-            }
-            room.ok().flatten()
-        };
-        self.kept.get_or_init(reserve).as_ref()
+    fn kept(&self) -> Option<Arc<Kept>> {
+        if let Some(kept) = self.slot.kept() {
+            return Some(kept);
+        }
+        let room = self.spool.keep(&self.slot, self.files.len(), self.layout.bytes(self.size));
+        if !matches!(room, Ok(Some(_))) && !self.crowded.swap(true, Ordering::Relaxed) {
+            let (error, dir) = (room.as_ref().err(), self.files[0].parent());
+            tracing::warn!(?error, ?dir, "no room in the spool: each picture is decoded whenever it is shown");
+        }
+        room.ok().flatten()
     }
 }
 
-/// The thread that decodes ahead; it ends when all is decoded, or with the clip.
+/// The thread that decodes ahead; it ends when all is decoded or has to give way, or with the clip.
 #[derive(Debug)]
 struct Ahead {
+    kept: Arc<Kept>,
     stop: Arc<AtomicBool>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Ahead {
-    fn start(reel: &Arc<Reel>) -> Self {
+    fn start(reel: &Arc<Reel>, kept: &Arc<Kept>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let thread = reel.kept().is_some().then(|| {
-            let (reel, stop) = (Arc::clone(reel), Arc::clone(&stop));
-            let decode = move || {
-                let missing = |n: &usize| reel.kept().is_some_and(|kept| !kept.has(*n));
-                let going = |_: &usize| !stop.load(Ordering::Acquire);
-                (0..reel.files.len()).take_while(going).filter(missing).for_each(|n| drop(reel.bytes(n)));
-            };
-            Builder::new().name("clip".into()).spawn(decode).ok()
-        });
-        Self { stop, thread: Mutex::new(thread.flatten()) }
+        let decode = {
+            let (reel, kept, stop) = (Arc::clone(reel), Arc::clone(kept), Arc::clone(&stop));
+            move || {
+                let going = |_: &usize| !stop.load(Ordering::Acquire) && !kept.is_gone();
+                let missing = |n: &usize| !kept.has(*n);
+                (0..reel.files.len()).take_while(going).filter(missing).for_each(|n| drop(reel.bytes(n, Some(&kept))));
+            }
+        };
+        let thread = Builder::new().name("clip".into()).spawn(decode).ok();
+        Self { kept: Arc::clone(kept), stop, thread }
     }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use image::{Rgb, RgbImage};
+    use tempfile::{TempDir, tempdir};
 
     use super::*;
 
-    /// A folder of the temporary directory that is gone with its value.
-    pub(crate) struct TempDir(pub(crate) PathBuf);
-
-    impl TempDir {
-        pub(crate) fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("visavis-{name}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&path);
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for TempDir {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     fn grey(dir: &TempDir, name: &str, level: u8, (width, height): (u32, u32)) {
-        RgbImage::from_pixel(width, height, Rgb([level; 3])).save(dir.0.join(name)).unwrap();
+        RgbImage::from_pixel(width, height, Rgb([level; 3])).save(dir.path().join(name)).unwrap();
     }
 
     fn spool() -> Arc<Spool> {
@@ -362,57 +360,77 @@ pub(super) mod tests {
 
     #[test]
     fn pictures_come_in_the_order_of_their_numbers_whatever_their_kind() {
-        let dir = TempDir::new("clip-order");
+        let dir = tempdir().unwrap();
         for (name, level) in [("10.png", 255), ("9.jpg", 128), ("00000001.PNG", 0), ("cover.png", 77)] {
             grey(&dir, name, level, (6, 4));
         }
-        let clip = Clip::open(&dir.0, &spool(), None).unwrap();
+        let clip = Clip::open(dir.path(), &spool(), None).unwrap();
         assert_eq!((clip.len(), clip.size()), (3, (6, 4)));
         assert_eq!([0, 1, 2].map(|n| luma_of(&clip, n)), [16, 126, 235]);
     }
 
     #[test]
     fn a_second_look_is_the_same_with_room_and_without() {
-        let dir = TempDir::new("clip-room");
+        let dir = tempdir().unwrap();
         (0..4_u8).for_each(|n| grey(&dir, &format!("{n}.png"), n * 60, (4, 4)));
         for spool in [spool(), Spool::new(&std::env::temp_dir(), 0)] {
-            let clip = Clip::open(&dir.0, &spool, None).unwrap();
+            let clip = Clip::open(dir.path(), &spool, None).unwrap();
             let look = || [3, 0, 1, 2].map(|n| luma_of(&clip, n));
             assert_eq!(look(), look());
         }
     }
 
     #[test]
+    fn a_film_that_nobody_looks_at_gives_way_and_is_the_same_when_it_comes_back() {
+        let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+        dirs.iter().for_each(|dir| (0..4_u8).for_each(|n| grey(dir, &format!("{n}.png"), n * 60, (4, 4))));
+        // Room for one: four pictures of 24 bytes.
+        let spool = Spool::new(&std::env::temp_dir(), 100);
+        let [first, second] = dirs.each_ref().map(|dir| Clip::open(dir.path(), &spool, None).unwrap());
+        let look = |clip: &Clip| [3, 0, 1, 2].map(|n| luma_of(clip, n));
+        let levels = look(&first);
+        assert!(first.reel.slot.kept().is_some());
+        let seen = second.in_use();
+        assert_eq!(look(&second), levels);
+        assert!(first.reel.slot.kept().is_none() && second.reel.slot.kept().is_some());
+        assert_eq!(look(&first), levels, "decoded each time, since the other is seen");
+        assert!(first.reel.slot.kept().is_none());
+        drop(seen);
+        assert_eq!(look(&first), levels);
+        assert!(first.reel.slot.kept().is_some() && second.reel.slot.kept().is_none());
+    }
+
+    #[test]
     fn an_odd_side_loses_a_pixel_and_another_size_is_scaled() {
-        let dir = TempDir::new("clip-odd");
+        let dir = tempdir().unwrap();
         grey(&dir, "0.png", 200, (7, 5));
-        assert_eq!(Clip::open(&dir.0, &spool(), None).unwrap().frame(0).height(), 4);
-        let clip = Clip::open(&dir.0, &spool(), Some((20, 10))).unwrap();
+        assert_eq!(Clip::open(dir.path(), &spool(), None).unwrap().frame(0).height(), 4);
+        let clip = Clip::open(dir.path(), &spool(), Some((20, 10))).unwrap();
         assert_eq!((clip.frame(0).width(), clip.frame(0).planes()[0].len()), (20, 200));
     }
 
     #[test]
     fn a_damaged_picture_is_the_one_before_it() {
-        let dir = TempDir::new("clip-damaged");
+        let dir = tempdir().unwrap();
         (0..3_u8).for_each(|n| grey(&dir, &format!("{n}.png"), 255 - n * 100, (32, 32)));
-        let whole = std::fs::read(dir.0.join("1.png")).unwrap();
-        std::fs::write(dir.0.join("1.png"), &whole[..whole.len() - 30]).unwrap();
-        let clip = Clip::open(&dir.0, &spool(), None).unwrap();
+        let whole = std::fs::read(dir.path().join("1.png")).unwrap();
+        std::fs::write(dir.path().join("1.png"), &whole[..whole.len() - 30]).unwrap();
+        let clip = Clip::open(dir.path(), &spool(), None).unwrap();
         assert_eq!(luma_of(&clip, 1), luma_of(&clip, 0));
         assert_ne!(luma_of(&clip, 2), luma_of(&clip, 0));
     }
 
     #[test]
     fn what_is_no_film_is_refused_by_name() {
-        let dir = TempDir::new("clip-none");
-        assert!(matches!(Clip::open(&dir.0, &spool(), None), Err(Error::Empty { .. })));
+        let dir = tempdir().unwrap();
+        assert!(matches!(Clip::open(dir.path(), &spool(), None), Err(Error::Empty { .. })));
         grey(&dir, "0.png", 0, (4, 4));
         grey(&dir, "1.png", 0, (4, 6));
-        assert!(matches!(Clip::open(&dir.0, &spool(), None), Err(Error::Differs { .. })));
-        std::fs::write(dir.0.join("1.png"), "no picture").unwrap();
-        let error = Clip::open(&dir.0, &spool(), None).unwrap_err().to_string();
+        assert!(matches!(Clip::open(dir.path(), &spool(), None), Err(Error::Differs { .. })));
+        std::fs::write(dir.path().join("1.png"), "no picture").unwrap();
+        let error = Clip::open(dir.path(), &spool(), None).unwrap_err().to_string();
         assert!(error.contains("1.png"), "{error}");
-        assert!(matches!(Clip::open(&dir.0.join("gone"), &spool(), None), Err(Error::Folder { .. })));
+        assert!(matches!(Clip::open(&dir.path().join("gone"), &spool(), None), Err(Error::Folder { .. })));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use super::Error;
 use crate::models::pickle::{self, Value};
 use crate::render::clip::FaceBox;
+use crate::render::lips::Network;
+use crate::render::lips::ultralight::{CROP, SIDE};
 
 /// Most bytes of a file of boxes: an hour of them is 3 MB.
 const MAX_FILE: u64 = 64 << 20;
@@ -45,7 +47,7 @@ impl Kind {
         let has = |name: &str| dir.join(name).exists();
         match () {
             () if !dir.join("full_imgs").is_dir() => None,
-            () if has("ultralight.pth") => Some(Self::Ultralight),
+            () if Network::of_film(dir).is_some() => Some(Self::Ultralight),
             () if has("latents.pt") || has("mask_coords.pkl") => Some(Self::MuseTalk),
             () => Some(Self::Wav2Lip),
         }
@@ -59,7 +61,18 @@ impl Kind {
         let sides = value.items().unwrap_or_default().iter().map(|value| self.sides(value)).collect::<Option<Vec<_>>>();
         let sides = sides.filter(|sides| !sides.is_empty());
         let sides = sides.ok_or(Error::Boxes { path, what: "holds no list of boxes".into() })?;
-        Ok(sides.into_iter().map(place).collect())
+        Ok(sides.into_iter().map(place).map(|place| place.map(|place| self.made(place))).collect())
+    }
+
+    /// What of the face in `place` a network of this kind makes.
+    fn made(self, place: FaceBox) -> FaceBox {
+        if self != Self::Ultralight {
+            return place;
+        }
+        let rim =
+            |from: i32, to: i32| ((f64::from(to - from) * f64::from(CROP - SIDE) / 2.0 / f64::from(CROP)).round()) as i32;
+        let (x, y) = (rim(place.x0, place.x1), rim(place.y0, place.y1));
+        FaceBox { x0: place.x0 + x, y0: place.y0 + y, x1: place.x1 - x, y1: place.y1 - y }
     }
 
     /// Left, top, right, bottom.

@@ -17,8 +17,9 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 
 use self::folder::{Kind, Notes};
-use super::clip::{self, Clip, FaceBox, Spool, mirrored, resampled};
-use super::wav2lip::{Network, NetworkError};
+use super::clip::{self, Clip, FaceBox, InUse, Spool, mirrored, resampled};
+use super::lips::ultralight::{CROP, SIDE};
+use super::lips::{Network, NetworkError};
 use crate::media::VideoFrame;
 use crate::models::pickle;
 
@@ -76,6 +77,35 @@ pub enum Error {
     Network(#[from] Arc<NetworkError>),
 }
 
+/// As which size a film is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Fit {
+    /// As it was filmed, unless a side has more pixels than that.
+    Within(u32),
+    /// Pixels across and down, even. What juts out is cut off on both sides.
+    Fill((u32, u32)),
+}
+
+impl Fit {
+    /// The size as which pictures of `filmed` pixels are shown, if it is another; by how much they are scaled, and how many pixels
+    /// are then cut off on the left and at the top.
+    fn of(self, filmed: (u32, u32)) -> (Option<(u32, u32)>, f64, (i32, i32)) {
+        let [across, down] = [filmed.0, filmed.1].map(f64::from);
+        match self {
+            Self::Within(side) => {
+                let scale = f64::from(side) / across.max(down);
+                let smaller = |side: f64| (side * scale) as u32 & !1;
+                ((scale < 1.0).then(|| (smaller(across), smaller(down))), scale.min(1.0), (0, 0))
+            }
+            Self::Fill((width, height)) => {
+                let scale = (f64::from(width) / across).max(f64::from(height) / down);
+                let off = |filmed: f64, shown: u32| ((filmed * scale - f64::from(shown)) / 2.0) as i32;
+                (Some((width, height)), scale, (off(across, width), off(down, height)))
+            }
+        }
+    }
+}
+
 /// A filmed person. Sessions share it.
 pub struct Film {
     id: String,
@@ -91,22 +121,19 @@ pub struct Film {
 }
 
 impl Film {
-    /// Whether `dir` is laid out as a film.
+    /// Whether `dir` is laid out as a film; with boxes or without.
     pub fn is_film(dir: &Path) -> bool {
         Kind::of(dir).is_some()
     }
 
-    /// Reads the folder `dir`, of a film that is called `id`. Pictures are looked at, not decoded; those with a side of more than
-    /// `max_side` pixels will be shown smaller.
-    pub fn load(id: &str, dir: &Path, spool: &Arc<Spool>, network: Arc<Network>, max_side: u32) -> Result<Self, Error> {
+    /// Reads the folder `dir`, of a film that is called `id`. Pictures are looked at, not decoded.
+    pub fn load(id: &str, dir: &Path, spool: &Arc<Spool>, network: Arc<Network>, fit: Fit) -> Result<Self, Error> {
         let kind = Kind::of(dir).unwrap_or(Kind::Wav2Lip);
         let notes = Notes::read(dir)?;
         let full = dir.join("full_imgs");
         let places = kind.boxes(dir)?;
         let poster = image(&full)?;
-        let scale = f64::from(max_side) / f64::from(poster.width().max(poster.height()));
-        let smaller = |side: u32| (f64::from(side) * scale) as u32 & !1;
-        let fit = (scale < 1.0).then(|| (smaller(poster.width()), smaller(poster.height())));
+        let (fit, scale, off) = fit.of((poster.width(), poster.height()));
         let pictures = Clip::open(&full, spool, fit)?;
         if places.len() != pictures.len() {
             let what = format!("holds {} boxes for {} pictures", places.len(), pictures.len());
@@ -122,10 +149,10 @@ impl Film {
             id: id.to_owned(),
             names,
             licence: notes.licence,
-            poster: jpeg(&fit.map_or_else(|| poster.clone(), |(width, height)| poster.thumbnail_exact(width, height))),
+            poster: jpeg(&fit.map_or_else(|| poster.clone(), |(w, h)| poster.resize_to_fill(w, h, FilterType::Triangle))),
             pictures,
             faces,
-            places: places.into_iter().map(|place| place.map(|place| place.scaled(scale.min(1.0)))).collect(),
+            places: places.into_iter().map(|place| place.map(|place| place.shown(scale, off))).collect(),
             hz: notes.fps.unwrap_or(USUAL_HZ),
             network,
             thumbnail,
@@ -166,6 +193,16 @@ impl Film {
         &self.network
     }
 
+    /// As long as this lives, its pictures stay in the spool.
+    pub(super) fn in_use(&self) -> [InUse; 2] {
+        [self.pictures.in_use(), self.faces.in_use()]
+    }
+
+    /// How many pictures are shown until its end.
+    pub(super) fn pictures(&self) -> u64 {
+        (self.pictures.len() as u64 * u64::from(USUAL_HZ)).div_ceil(u64::from(self.hz))
+    }
+
     /// The `n`th picture that is shown.
     pub(super) fn picture(&self, n: u64) -> Arc<VideoFrame> {
         self.pictures.frame(self.index(n))
@@ -192,12 +229,18 @@ impl std::fmt::Debug for Film {
     }
 }
 
-/// The faces that lie in the folder, if they have the network's size; else they are cut out of the pictures.
+/// The faces that lie in the folder, if they are what the network wants; else they are cut out of the pictures.
 fn faces(dir: &Path, kind: Kind, places: &[Option<FaceBox>], spool: &Arc<Spool>, side: u32) -> Result<Clip, Error> {
     let ready = dir.join("face_imgs");
-    if kind == Kind::Wav2Lip && ready.is_dir() {
-        let faces = Clip::crops(&ready, spool, side)?;
-        if faces.filmed() == (side, side) && faces.len() == places.len() {
+    if kind != Kind::MuseTalk && ready.is_dir() {
+        let rim = ((CROP - SIDE) / 2) as i32;
+        let inner = FaceBox { x0: rim, y0: rim, x1: CROP as i32 - rim, y1: CROP as i32 - rim };
+        let (faces, wanted) = if kind == Kind::Ultralight {
+            (Clip::faces(&ready, spool, side, vec![Some(inner); places.len()].into())?, CROP)
+        } else {
+            (Clip::crops(&ready, spool, side)?, side)
+        };
+        if faces.filmed() == (wanted, wanted) && faces.len() == places.len() {
             return Ok(faces);
         }
     }

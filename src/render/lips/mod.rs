@@ -4,19 +4,24 @@
 //! What the network is asked for a picture, it is asked as soon as the sound is known, so that the answer is there when the
 //! picture is due; one that is late is replaced by the one before. Lives on the session's render thread.
 
+mod graph;
+mod hubert;
 mod mel;
 mod network;
 mod paste;
 mod sound;
+pub(super) mod ultralight;
+mod wav2lip;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use self::mel::{FUTURE, Mel};
-use self::network::Heard;
+pub use self::hubert::Hubert;
+use self::network::Question;
 pub use self::network::{Error as NetworkError, Network, NetworkFile};
 use self::paste::Paste;
 use self::sound::{Sound, is_loud};
+use super::clip::InUse;
 use super::film::Film;
 use super::{Gesture, LipSync};
 use crate::media::{AudioFrame, Phoneme, SAMPLES_PER_FRAME, VideoFrame};
@@ -25,8 +30,11 @@ use crate::onnx::Answer;
 /// One picture in samples.
 const PICTURE: u64 = 2 * SAMPLES_PER_FRAME as u64;
 
-/// Pictures over which a made mouth takes the place of the filmed one. The network hears 212 ms ahead, so this is over before
-/// the first sound.
+/// Samples before a picture in which somebody may speak: what is heard there still shows.
+const BEFORE: usize = 401;
+
+/// Pictures over which a made mouth takes the place of the filmed one. Networks hear 200 ms ahead and more, so this is over
+/// before the first sound.
 const RISE: f32 = 3.0;
 
 /// Pictures over which it gives way again.
@@ -42,7 +50,6 @@ const LATEST: u64 = 10 * PICTURE;
 /// The face of one session.
 pub struct FilmFace {
     film: Arc<Film>,
-    mel: Mel,
     sound: Sound,
     /// Mouths on their way, in order: the sample of their picture, the picture's number.
     asked: VecDeque<(u64, Answer<Vec<u8>>)>,
@@ -60,25 +67,42 @@ pub struct FilmFace {
     shown: Vec<u8>,
     strength: f32,
     paste: Paste,
+    /// The sample of the film's first picture.
+    origin: u64,
+    /// Somebody looks, or may at any time.
+    _in_use: [InUse; 2],
 }
 
 impl FilmFace {
     /// A face of somebody who is silent.
     pub fn new(film: Arc<Film>) -> Self {
+        Self::starting(film, 0)
+    }
+
+    /// The same, of a film that begins with sample `at`.
+    pub(super) fn starting(film: Arc<Film>, at: u64) -> Self {
+        let mut sound = Sound::new(film.network().reach().past);
+        sound.forget_before(at);
         Self {
+            sound,
+            _in_use: film.in_use(),
             film,
-            mel: Mel::new(),
-            sound: Sound::default(),
             asked: VecDeque::new(),
             late: VecDeque::new(),
-            next: 0,
-            due: 0,
+            next: at,
+            due: at,
             silent: BRIDGE,
             seen: false,
             shown: Vec::new(),
             strength: 0.0,
             paste: Paste::default(),
+            origin: at,
         }
+    }
+
+    /// Which of the film's pictures is shown at sample `at`.
+    fn number(&self, at: u64) -> u64 {
+        at.saturating_sub(self.origin) / PICTURE
     }
 
     #[cfg(test)]
@@ -86,25 +110,35 @@ impl FilmFace {
         self.asked.is_empty()
     }
 
-    /// Asks for every picture whose sound is known.
+    /// Samples from the first one of the pictures that are asked at once to the last that is looked at.
+    fn ahead(&self) -> u64 {
+        let reach = self.film.network().reach();
+        reach.future as u64 + (reach.together as u64 - 1) * PICTURE
+    }
+
+    /// Asks for all pictures whose sound is known.
     fn ask_ahead(&mut self) {
-        while self.seen && self.next + FUTURE as u64 <= self.sound.until() {
-            self.ask();
+        while self.seen && self.next + self.ahead() <= self.sound.until() {
+            self.ask(self.film.network().reach().together);
         }
     }
 
-    /// Asks for the next picture, unless nobody speaks in it.
-    fn ask(&mut self) {
-        let at = self.next;
-        self.next += PICTURE;
-        let sound = self.sound.around(at);
-        self.silent = if is_loud(&sound) { 0 } else { (self.silent + 1).min(BRIDGE) };
-        if self.silent >= BRIDGE || self.film.place(at / PICTURE).is_none() {
-            return;
+    /// Asks for the next pictures, as many as that, except those in which nobody speaks.
+    fn ask(&mut self, count: usize) {
+        let reach = self.film.network().reach();
+        let sound = Arc::new(self.sound.around(self.next, reach.past, self.ahead() as usize));
+        for n in 0..count {
+            let at = self.next;
+            self.next += PICTURE;
+            let heard = &sound[reach.past - BEFORE + n * PICTURE as usize..][..BEFORE + reach.future];
+            self.silent = if is_loud(heard) { 0 } else { (self.silent + 1).min(BRIDGE) };
+            if self.silent >= BRIDGE || self.film.place(self.number(at)).is_none() {
+                continue;
+            }
+            let face = Arc::new(self.film.face(self.number(at)));
+            let question = Question { sound: Arc::clone(&sound), n, face };
+            self.asked.push_back((at, self.film.network().ask(question)));
         }
-        let face = Arc::new(self.film.face(at / PICTURE));
-        let window = self.mel.window(&sound);
-        self.asked.push_back((at, self.film.network().ask(Heard { window, face })));
     }
 
     /// Whether the network's mouth belongs into the picture of sample `at`; if so, it is the newest that there is.
@@ -112,7 +146,7 @@ impl FilmFace {
         if self.next <= at {
             // The sound came no sooner than it is heard.
             self.next = at;
-            self.ask();
+            self.ask(1);
         }
         while self.asked.front().is_some_and(|(asked, _)| *asked < at) {
             self.asked.pop_front();
@@ -142,8 +176,9 @@ impl LipSync for FilmFace {
     fn listen(&mut self, start: u64, sound: &AudioFrame) {
         if start < self.sound.until() {
             // Told anew: what was asked with the old sound is worth nothing.
-            self.asked.retain(|(at, _)| at + FUTURE as u64 <= start);
-            let first = start.saturating_sub(FUTURE as u64).next_multiple_of(PICTURE);
+            let ahead = self.ahead();
+            self.asked.retain(|(at, _)| at + ahead <= start);
+            let first = start.saturating_sub(ahead).next_multiple_of(PICTURE);
             self.next = self.next.min(first.max(self.due));
         }
         self.sound.tell(start, sound);
@@ -151,7 +186,7 @@ impl LipSync for FilmFace {
     }
 
     fn fall_silent(&mut self, at: u64) {
-        self.sound.silence_until(at + FUTURE as u64 + u64::from(BRIDGE) * PICTURE);
+        self.sound.silence_until(at + 2 * self.ahead() + u64::from(BRIDGE) * PICTURE);
         self.ask_ahead();
     }
 
@@ -176,7 +211,7 @@ impl LipSync for FilmFace {
 
     fn picture(&mut self, at: u64, _sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
         self.seen = true;
-        let number = at / PICTURE;
+        let number = self.number(at);
         let speaks = self.mouth(at);
         self.due = at + PICTURE;
         let step = if speaks && !self.shown.is_empty() { 1.0 / RISE } else { -1.0 / FALL };
@@ -186,7 +221,8 @@ impl LipSync for FilmFace {
         let (Some(place), true) = (self.film.place(number), self.strength > 0.0) else { return picture };
         let mut picture = Arc::unwrap_or_clone(picture);
         let (face, side) = (self.film.face(number), self.film.network().side() as usize);
-        self.paste.lay(&mut picture, place, [&self.shown, &face], side, self.strength);
+        let mask = self.film.network().mask();
+        self.paste.lay(&mut picture, place, [&self.shown, &face], side, mask, self.strength);
         Arc::new(picture)
     }
 }

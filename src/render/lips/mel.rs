@@ -36,7 +36,6 @@ const RANGE_HZ: (f64, f64) = (55.0, 7_600.0);
 const PRE_EMPHASIS: f64 = 0.97;
 
 /// What digital silence becomes, in every band.
-#[cfg(test)]
 pub(super) const SILENCE: f32 = -4.0;
 
 /// A window of `[BANDS][COLUMNS]` numbers from -4 to 4, band by band.

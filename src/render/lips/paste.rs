@@ -1,19 +1,22 @@
 //! Puts a face that was made into the picture it was made for, so that nobody sees where it begins.
 //!
-//! Only what speaks is replaced: from under the nose to the chin, fading out towards all sides. The colours are moved to
-//! those of the picture, by what both show of the face's upper half. Runs on render threads.
+//! Only what speaks is replaced, as the network's [`Mask`] says, fading out towards all sides. The colours are moved to those of
+//! the picture, by what both show of the face. Runs on render threads.
 
 use crate::media::VideoFrame;
 use crate::render::clip::{FaceBox, chroma, luma};
 
-/// Where the face goes over into the picture, in parts of the box from its upper left. The network makes what lies below the
-/// half; the bottom is the chin, which must move.
-const SIDES: f32 = 0.12;
-const TOP: (f32, f32) = (0.42, 0.58);
-const BOTTOM: f32 = 0.06;
-
-/// The part of the face whose colours both know: cheeks and eyes, without the box's rim.
-const KNOWN: ((f32, f32), (f32, f32)) = ((0.15, 0.85), (0.2, 0.45));
+/// What of a face that was made belongs into the picture, in parts of the box from its upper left.
+pub(super) struct Mask {
+    /// How far it fades out to the left and the right.
+    pub(super) sides: f32,
+    /// From where to where it fades in.
+    pub(super) top: (f32, f32),
+    /// How far it fades out below.
+    pub(super) bottom: f32,
+    /// The part of the face whose colours both know, across and down.
+    pub(super) known: ((f32, f32), (f32, f32)),
+}
 
 /// How far colours are moved at most, of 255: a network that is further off is wrong, not tinted.
 const FURTHEST: f32 = 24.0;
@@ -36,13 +39,14 @@ impl Paste {
         place: FaceBox,
         [made, face]: [&[u8]; 2],
         side: usize,
+        mask: &Mask,
         strength: f32,
     ) {
-        let shift = self.follow(shift(made, face, side));
+        let shift = self.follow(shift(made, face, side, mask.known));
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         let made = made.as_chunks::<3>().0;
         let [y, u, v] = picture.planes_mut();
-        for (row, colours) in Rows::new(made, side, place, (width, height), 1) {
+        for (row, colours) in Rows::new(made, side, place, (width, height), 1, mask) {
             let line = &mut y[row * width..][..width];
             for (x, share, colour) in colours {
                 let level = luma(moved(colour, shift));
@@ -50,7 +54,7 @@ impl Paste {
             }
         }
         let half = width / 2;
-        for (row, colours) in Rows::new(made, side, place, (width, height), 2) {
+        for (row, colours) in Rows::new(made, side, place, (width, height), 2, mask) {
             for (x, share, colour) in colours {
                 let levels = chroma(moved(colour, shift).map(|c| c * 4));
                 for (plane, level) in [&mut *u, &mut *v].into_iter().zip(levels) {
@@ -68,9 +72,9 @@ impl Paste {
 }
 
 /// What has to be added to the colours of `made` to be those of `face`, where both show the same.
-fn shift(made: &[u8], face: &[u8], side: usize) -> [f32; 3] {
+fn shift(made: &[u8], face: &[u8], side: usize, known: ((f32, f32), (f32, f32))) -> [f32; 3] {
     let part = |share: f32| (share * side as f32) as usize;
-    let ((left, right), (top, bottom)) = KNOWN;
+    let ((left, right), (top, bottom)) = known;
     let mut sums = [0_i64; 3];
     let mut count = 0_i64;
     for row in part(top)..part(bottom) {
@@ -91,13 +95,17 @@ fn mix(old: u8, new: u8, share: f32) -> u8 {
     (f32::from(old) + (f32::from(new) - f32::from(old)) * share).round() as u8
 }
 
-/// The share of the face at `x`, `y` of the box, in rows and columns of their own.
-fn share_across(x: f32) -> f32 {
-    smooth(x / SIDES) * smooth((1.0 - x) / SIDES)
-}
+impl Mask {
+    /// The share of the face at `x` of the box, whatever the row.
+    fn across(&self, x: f32) -> f32 {
+        smooth(x / self.sides) * smooth((1.0 - x) / self.sides)
+    }
 
-fn share_down(y: f32) -> f32 {
-    smooth((y - TOP.0) / (TOP.1 - TOP.0)) * smooth((1.0 - y) / BOTTOM)
+    /// The same at `y`, whatever the column.
+    fn down(&self, y: f32) -> f32 {
+        let (from, to) = self.top;
+        smooth((y - from) / (to - from)) * smooth((1.0 - y) / self.bottom)
+    }
 }
 
 /// 0 to 1 without corners.
@@ -118,9 +126,16 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(made: &'a [[u8; 3]], side: usize, place: FaceBox, (width, height): (usize, usize), step: usize) -> Self {
-        let columns = touched((place.x0, place.x1), width, step, side, share_across);
-        let rows = touched((place.y0, place.y1), height, step, side, share_down);
+    fn new(
+        made: &'a [[u8; 3]],
+        side: usize,
+        place: FaceBox,
+        (width, height): (usize, usize),
+        step: usize,
+        mask: &Mask,
+    ) -> Self {
+        let columns = touched((place.x0, place.x1), width, step, side, |x| mask.across(x));
+        let rows = touched((place.y0, place.y1), height, step, side, |y| mask.down(y));
         Self { made, side, columns, left: rows.into_iter() }
     }
 }
@@ -131,7 +146,7 @@ fn touched(
     pixels: usize,
     step: usize,
     side: usize,
-    share: fn(f32) -> f32,
+    share: impl Fn(f32) -> f32,
 ) -> Vec<(usize, f32, Between)> {
     let place = |n: usize| {
         let part = ((n * step) as f32 + step as f32 / 2.0 - from as f32) / (to - from) as f32;
@@ -170,6 +185,8 @@ mod tests {
 
     const SIDE: usize = 32;
 
+    const MASK: Mask = Mask { sides: 0.12, top: (0.42, 0.58), bottom: 0.06, known: ((0.15, 0.85), (0.2, 0.45)) };
+
     fn grey(level: u8) -> Vec<u8> {
         vec![level; SIDE * SIDE * 3]
     }
@@ -189,7 +206,7 @@ mod tests {
     #[test]
     fn a_face_that_was_given_back_as_it_was_changes_nothing() {
         let mut changed = picture();
-        Paste::default().lay(&mut changed, BOX, [&grey(100), &grey(100)], SIDE, 1.0);
+        Paste::default().lay(&mut changed, BOX, [&grey(100), &grey(100)], SIDE, &MASK, 1.0);
         assert!(changed == picture());
     }
 
@@ -197,7 +214,7 @@ mod tests {
     fn a_tint_of_the_network_is_taken_out() {
         let mut changed = picture();
         let made: Vec<u8> = grey(100).chunks(3).flat_map(|_| [112, 100, 90]).collect();
-        Paste::default().lay(&mut changed, BOX, [&made, &grey(100)], SIDE, 1.0);
+        Paste::default().lay(&mut changed, BOX, [&made, &grey(100)], SIDE, &MASK, 1.0);
         let worst = changed.planes().concat().iter().zip(picture().planes().concat()).map(|(a, b)| a.abs_diff(b)).max();
         assert!(worst <= Some(1), "{worst:?}");
     }
@@ -210,7 +227,7 @@ mod tests {
     #[test]
     fn the_mouth_is_replaced_and_fades_out_without_a_step_at_the_box() {
         let mut changed = picture();
-        Paste::default().lay(&mut changed, BOX, [&open_mouth(), &grey(100)], SIDE, 1.0);
+        Paste::default().lay(&mut changed, BOX, [&open_mouth(), &grey(100)], SIDE, &MASK, 1.0);
         let (before, mouth) = (luma([100; 3]), luma([200; 3]));
         assert_eq!((level(&changed, 30, 40), level(&changed, 30, 20)), (mouth, before));
         for x in 8..52 {
@@ -224,7 +241,7 @@ mod tests {
     #[test]
     fn half_strength_is_half_the_change() {
         let mut changed = picture();
-        Paste::default().lay(&mut changed, BOX, [&open_mouth(), &grey(100)], SIDE, 0.5);
+        Paste::default().lay(&mut changed, BOX, [&open_mouth(), &grey(100)], SIDE, &MASK, 0.5);
         assert!(level(&changed, 30, 40).abs_diff(luma([150; 3])) <= 1);
     }
 
@@ -232,7 +249,7 @@ mod tests {
     fn a_box_that_juts_out_or_lies_outside_is_cut_at_the_edge() {
         for place in [(-20, -20, 20, 20), (50, 50, 90, 90), (-50, 0, -10, 40), (100, 100, 140, 140), (0, 0, 1, 1)] {
             let (x0, y0, x1, y1) = place;
-            Paste::default().lay(&mut picture(), FaceBox { x0, y0, x1, y1 }, [&open_mouth(), &grey(100)], SIDE, 1.0);
+            Paste::default().lay(&mut picture(), FaceBox { x0, y0, x1, y1 }, [&open_mouth(), &grey(100)], SIDE, &MASK, 1.0);
         }
     }
 }
