@@ -173,7 +173,8 @@ impl Worker {
         let is_heard = self.speaking.is_some() || audio != [AudioFrame::SILENCE; 2];
         let idle = self.stage.idle(is_heard);
         let ends = act.as_ref().is_some_and(|act| act.ends);
-        let video = self.picture(&audio, act.map(|act| act.shown).or(idle), draws || self.waits_for_speech);
+        let shown = act.map(|act| act.shown).or(idle);
+        let video = self.picture(&audio, shown.as_ref(), draws || self.waits_for_speech);
         self.at += 2 * SAMPLES_PER_FRAME as u64;
         if ends {
             self.tell_again();
@@ -197,7 +198,7 @@ impl Worker {
     }
 
     /// `film` is what is shown in the place of the face.
-    fn picture(&mut self, sound: &[AudioFrame; 2], film: Option<Shown>, draws: bool) -> Arc<VideoFrame> {
+    fn picture(&mut self, sound: &[AudioFrame; 2], film: Option<&Shown>, draws: bool) -> Arc<VideoFrame> {
         if let (Some(latest), false) = (&self.latest, self.watched.get()) {
             self.face.pass(self.at, sound);
             self.stage.pass(self.at, sound);
@@ -210,14 +211,14 @@ impl Worker {
             self.stage.pass(self.at, sound);
             return Arc::clone(latest);
         }
-        let picture = if let Some(film) = &film {
+        let picture = if let Some(film) = film {
             self.face.pass(self.at, sound);
             self.stage.picture(film, self.at, sound)
         } else {
             self.stage.pass(self.at, sound);
             self.face.picture(self.at, sound)
         };
-        let picture = self.fade.show(film.as_ref().map(|film| &film.film), self.latest.as_ref(), picture);
+        let picture = self.fade.show(film.map(|film| &film.film), self.latest.as_ref(), picture);
         Arc::clone(self.latest.insert(picture))
     }
 
