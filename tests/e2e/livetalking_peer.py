@@ -101,8 +101,10 @@ async def watch(url, codec, seconds):
         delays.append(next((at - asked for at in keyframes if at > asked), None))
     quiet = len(pictures)
     lossy[0] = True
+    begun = time.monotonic()
     await asyncio.sleep(LOSS_S)
     seen = pictures[quiet:]
+    shown = [begun, *seen, time.monotonic()]
     result = {
         "codec": [line for line in answer["sdp"].splitlines() if line.startswith("a=rtpmap") and codec in line.lower()],
         "steps": {kind: steps(list_of) for kind, list_of in packets.items()},
@@ -110,7 +112,7 @@ async def watch(url, codec, seconds):
         "age_ms": {kind: [1000 * sorted(part)[len(part) // 2] for part in thirds(list_of)] for kind, list_of in ages.items()},
         "keyframe_ms": [delay and round(delay * 1000) for delay in delays],
         "lossy_fps": len(seen) / LOSS_S,
-        "longest_gap_s": max(later - earlier for earlier, later in zip(seen, seen[1:])),
+        "longest_gap_s": max(later - earlier for earlier, later in zip(shown, shown[1:])),
     }
     for task in tasks:
         task.cancel()
