@@ -26,7 +26,7 @@ test: setup setup-test check
 	cargo build --locked --features testing
 	./target/debug/visavis models fetch
 	$(if $(shell command -v cargo-nextest),cargo nextest run,cargo test --lib --bins --tests) --locked --features testing
-	cargo test --locked --doc
+	cargo test --locked --doc --features testing
 	node tests/e2e/run.mjs
 
 setup-test:

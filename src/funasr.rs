@@ -4,6 +4,7 @@
 //! the hearing, on threads of their own. What is said and written is in no log.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +14,18 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use poem::web::websocket::{CloseCode, Message, WebSocketConfig, WebSocketStream};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::asr::{self, Endpoint, Transcript};
 use crate::media::{AUDIO_RATE_HZ, AudioFrame, Resampler, SAMPLES_PER_FRAME};
 use crate::metrics;
+use crate::places::{Place, Places};
 use crate::session::{Ears, Shared};
 
-/// Clients at once (L9): each may keep a pair of ears busy.
+/// Clients at once (L9), and of one address: each may keep a pair of ears busy. This machine itself may have all.
 const CLIENTS: usize = 16;
+const CLIENTS_OF_ADDRESS: usize = 4;
 /// Largest message (L9).
 const LARGEST_MESSAGE: usize = 128 << 10;
 /// Utterances that are written down or wait for it. Full: the client is not read from.
@@ -36,13 +38,13 @@ const SEND: Duration = Duration::from_secs(10);
 /// Who may come.
 pub struct FunAsrSocket {
     shared: Arc<Shared>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 /// A client's place.
-pub struct Place {
+pub struct Admission {
     ears: Ears,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Why there is no place.
@@ -59,7 +61,7 @@ pub enum NoPlace {
 impl FunAsrSocket {
     /// Over the ears of a running server.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, places: Arc::new(Semaphore::new(CLIENTS)) }
+        Self { shared, places: Places::new(CLIENTS, CLIENTS_OF_ADDRESS) }
     }
 
     /// How its sockets are set up.
@@ -67,21 +69,21 @@ impl FunAsrSocket {
         WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE)).max_frame_size(Some(LARGEST_MESSAGE))
     }
 
-    /// A place for one more client.
-    pub fn admit(&self) -> Result<Place, NoPlace> {
+    /// A place for one more client, which comes from `address`.
+    pub fn admit(&self, address: Option<IpAddr>) -> Result<Admission, NoPlace> {
         let ears = self.shared.ears.clone().ok_or(NoPlace::NoEars)?;
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+        let place = self.places.take(address.filter(|ip| !ip.is_loopback())).ok_or_else(|| {
             metrics::rejected("L9");
             NoPlace::Full
         })?;
-        Ok(Place { ears, _permit: permit })
+        Ok(Admission { ears, _place: place })
     }
 
     /// Serves one client until either side ends.
-    pub async fn serve(&self, socket: WebSocketStream, place: Place) {
+    pub async fn serve(&self, socket: WebSocketStream, admission: Admission) {
         let stop = self.shared.stop.clone();
         let (sink, mut stream) = socket.split();
-        let mut client = Client { sink, ears: place.ears.clone(), talk: None, writing: FuturesOrdered::new() };
+        let mut client = Client { sink, ears: admission.ears.clone(), talk: None, writing: FuturesOrdered::new() };
         let mut quiet_until = Instant::now() + IDLE;
         loop {
             // What comes after the end is the next talk's, which has to wait for it.

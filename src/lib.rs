@@ -37,6 +37,7 @@ pub mod config;
 pub mod metrics;
 pub mod models;
 pub mod onnx;
+pub mod places;
 pub mod values;
 
 #[cfg(feature = "testing")]

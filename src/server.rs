@@ -1,6 +1,7 @@
 //! The running server: what is loaded and bound, in which order, and how it stops.
 
 mod door;
+mod head;
 mod tls;
 
 use std::io;

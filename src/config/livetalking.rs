@@ -220,7 +220,8 @@ impl Options<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, from_tree};
+    use super::super::Config;
+    use super::super::load::from_tree;
     use super::*;
 
     fn translated(options: &Value, environment: &[(&str, &str)]) -> Result<Config, String> {

@@ -130,7 +130,7 @@ impl Default for WebRtc {
 #[serde(deny_unknown_fields)]
 pub struct StunServer {
     /// `stun:host:port`.
-    #[garde(custom(super::stun_url))]
+    #[garde(custom(super::transport::stun_url))]
     pub urls: String,
 }
 
@@ -139,7 +139,7 @@ pub struct StunServer {
 #[serde(deny_unknown_fields)]
 pub struct TurnServer {
     /// `turn:host:port`.
-    #[garde(custom(super::turn_url))]
+    #[garde(custom(super::transport::turn_url))]
     pub urls: String,
     /// Who we are to it.
     #[garde(length(max = 256))]

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use poem::http::StatusCode;
 use poem::web::Data;
 use poem::web::websocket::WebSocket;
-use poem::{IntoResponse, Response, handler};
+use poem::{IntoResponse, Request, Response, handler};
 
-use super::{App, Failure};
+use super::{App, Failure, client};
 use crate::funasr::{FunAsrSocket, NoPlace};
 
 #[handler]
-pub(super) fn asr(Data(app): Data<&Arc<App>>, socket: WebSocket) -> Result<Response, Failure> {
+pub(super) fn asr(request: &Request, Data(app): Data<&Arc<App>>, socket: WebSocket) -> Result<Response, Failure> {
     let funasr = Arc::clone(&app.funasr);
-    let place = funasr.admit().map_err(|why| {
+    let address = client::address(request, &app.config.server.trusted_proxies);
+    let place = funasr.admit(address).map_err(|why| {
         let code = match why {
             NoPlace::NoEars => "no_ears",
             NoPlace::Full => "busy",

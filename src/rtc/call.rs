@@ -1,32 +1,20 @@
 //! A connection that we ask for, where [`super::Peer`] answers one: our voice and our ears in another server's room.
 //!
 //! In: the other server's answer, encoded sound. Out: an offer of one audio line, what is heard in the room, and [`Event`]s.
-//! No audio-level extension is offered: a mixer would take a level that is not written for silence. A task per call sends
-//! packets; the WebRTC stack runs another.
+//! A task per call sends packets; the WebRTC stack runs another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rtc::interceptor::{Registry, Slot as ChainSlot};
-use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
-use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
-use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
-};
+use rtc::rtp_transceiver::RTCRtpTransceiverDirection;
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
+use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 
-use super::life::{Lease, Life};
-use super::microphone::{Arrived, Floor};
-use super::peer::{Channels, GATHER_TIMEOUT, Handler, ICE_CHECK, Limits, SEND_QUEUE, checks_within, random_text};
-use super::reports::{self, OneClock};
-use super::socket::SharedSocketRuntime;
-use super::streams::{Outgoing, Streams, opus_codec};
-use super::{Error, Event, Settings, candidates};
+use super::link::{Credentials, Link, Media};
+use super::microphone::Arrived;
+use super::{Error, Event, Limits, Settings};
 use crate::media::AudioFrame;
 use crate::metrics;
 use crate::track::{Encoded, MediaSink};
@@ -65,7 +53,7 @@ pub struct Call {
     connection: Arc<dyn PeerConnection>,
     line: Arc<Line>,
     arrived: Arc<Arrived>,
-    stop: CancellationToken,
+    _stop: DropGuard,
 }
 
 impl Call {
@@ -76,75 +64,15 @@ impl Call {
         events: mpsc::Sender<Event>,
         ears: mpsc::Sender<AudioFrame>,
     ) -> Result<(Self, String), Error> {
-        let mux = &settings.mux;
-        let (ufrag, password) = (random_text(8), random_text(24));
-        let slot = mux.open_caller(&ufrag);
-        let lease = Lease { mux: Arc::clone(mux), slot: Arc::clone(&slot) };
-        let (gathered_tx, mut gathered) = watch::channel(false);
-        let (state_tx, state) = watch::channel(RTCPeerConnectionState::New);
-        let arrived = Arc::<Arrived>::default();
-        let limits = Limits::default();
+        let credentials = Credentials::random();
+        let media = Media::sound(OPUS)?;
+        let mut link = Link::open(&settings.mux, Some(&credentials), media, Limits::default(), events, ears).await?;
+        let sdp = link.offer(RTCRtpTransceiverDirection::Sendrecv).await?;
 
-        let mut engine = MediaEngine::default();
-        let opus = RTCRtpCodecParameters { rtp_codec: opus_codec(), payload_type: OPUS };
-        engine.register_codec(opus, RtpCodecKind::Audio)?;
-        let streams = Streams { audio: Outgoing::sound(OPUS), video: None };
-        let clock = OneClock::new(streams.origins());
-        let registry = configure_rtcp_reports(Registry::new()).with(ChainSlot::from(reports::SLOT), clock);
-        let setting = SettingEngineBuilder::default()
-            .with_include_loopback_candidate(true)
-            .with_ice_connection_attempts(Some(ICE_CHECK), Some(checks_within(limits.connect)))
-            .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
-            .with_ice_credentials(ufrag, password)
-            .build();
-        let handler = Handler {
-            gathered: gathered_tx,
-            state: state_tx,
-            // The offer has no line for any.
-            channels: Channels::default(),
-            events: events.clone(),
-            limits,
-            floor: Arc::new(Floor::new(ears)),
-            arrived: Arc::clone(&arrived),
-        };
-        let connection: Arc<dyn PeerConnection> = Arc::new(
-            PeerConnectionBuilder::new()
-                .with_media_engine(engine)
-                .with_interceptor_registry(registry)
-                .with_setting_engine(setting)
-                .with_runtime(Arc::new(SharedSocketRuntime { mux: Arc::clone(mux), slot }))
-                .with_handler(Arc::new(handler))
-                .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
-                .build()
-                .await?,
-        );
-        let sdp = match describe(&connection, &streams, &mut gathered).await {
-            Ok(sdp) => sdp,
-            Err(error) => {
-                let _ = connection.close().await;
-                return Err(error);
-            }
-        };
-        let hosts = candidates::hosts(&settings.advertise, None, mux.local_addr().ip());
-        let sdp = candidates::rewrite(&sdp, &hosts, mux.local_addr().port(), mux.reflexive(), &[]);
-
-        let (queue, frames) = mpsc::channel(SEND_QUEUE);
+        let (connection, arrived) = (Arc::clone(&link.connection), Arc::clone(&link.arrived));
+        let (queue, stop) = link.live(metrics::calls);
         let line = Arc::new(Line { queue, sent: AtomicU64::new(0) });
-        let stop = CancellationToken::new();
-        let connected = metrics::calls;
-        let life = Life {
-            connection: Arc::clone(&connection),
-            streams,
-            state,
-            frames,
-            stop: stop.clone(),
-            lease,
-            events,
-            patience: limits.connect,
-            connected,
-        };
-        tokio::spawn(life.run());
-        Ok((Self { connection, line, arrived, stop }, sdp))
+        Ok((Self { connection, line, arrived, _stop: stop.drop_guard() }, settings.offered(&sdp)))
     }
 
     /// Takes the answer to the offer.
@@ -178,27 +106,6 @@ impl Call {
             sent: self.line.sent.load(Ordering::Relaxed),
         }
     }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-/// The offer, as the stack wrote it.
-async fn describe(
-    connection: &Arc<dyn PeerConnection>,
-    streams: &Streams,
-    gathered: &mut watch::Receiver<bool>,
-) -> Result<String, Error> {
-    connection.add_track(Arc::clone(&streams.audio.track) as Arc<dyn TrackLocal>).await?;
-    connection.set_local_description(connection.create_offer(None).await?).await?;
-    match timeout(GATHER_TIMEOUT, gathered.wait_for(|done| *done)).await {
-        Ok(Ok(_)) => {}
-        _ => return Err(Error::Slow),
-    }
-    Ok(connection.local_description().await.ok_or(Error::Slow)?.sdp)
 }
 
 /// The answer without its `a=fmtp` lines: what they say of Opus is advice to an encoder, ours makes what every decoder takes,
@@ -235,6 +142,8 @@ mod tests {
     use super::*;
     use crate::codec::OpusEncoder;
     use crate::media::{AUDIO_PTIME, AUDIO_RATE_HZ, MediaTime, SAMPLES_PER_FRAME};
+    use tokio::time::timeout;
+
     use crate::rtc::{Closed, Offer, Peer, UdpMux};
     use crate::track::Bitrate;
 

@@ -4,10 +4,12 @@
 mod broadcast;
 mod call;
 mod candidates;
+mod channels;
 mod estimate;
 mod feedback;
 mod fragment;
 mod life;
+mod link;
 mod microphone;
 mod path;
 mod peer;
@@ -21,6 +23,7 @@ mod socket;
 mod streams;
 mod stun;
 mod tcp;
+mod viewer;
 
 pub use broadcast::Broadcast;
 pub use call::{Call, Sound};

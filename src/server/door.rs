@@ -3,12 +3,11 @@
 //! In: connections. Out: those that speak HTTP, for the web server; the others go to the media socket. One task accepts, and one
 //! a connection waits for its first byte and for TLS.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use poem::Addr;
@@ -23,7 +22,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
+use super::head::Head;
 use crate::metrics;
+use crate::places::{Place, Places};
 use crate::rtc::{self, UdpMux};
 
 /// Connections that are sorted and not yet taken. Full: they wait.
@@ -86,7 +87,7 @@ impl Acceptor for Door {
 }
 
 async fn accept(listener: TcpListener, inside: Arc<Inside>, taken: mpsc::Sender<(Io, SocketAddr, Scheme)>) {
-    let places = Arc::new(Places::default());
+    let places = Places::new(CONNECTIONS, CONNECTIONS_OF_ADDRESS);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -97,7 +98,7 @@ async fn accept(listener: TcpListener, inside: Arc<Inside>, taken: mpsc::Sender<
             Ok((stream, peer)) => {
                 let ip = peer.ip().to_canonical();
                 let is_trusted = ip.is_loopback() || inside.trusted.contains(&ip);
-                match places.take(ip, is_trusted) {
+                match places.take((!is_trusted).then_some(ip)) {
                     Some(place) => drop(tokio::spawn(sort(stream, peer, place, Arc::clone(&inside), taken.clone()))),
                     None => metrics::rejected("L5"),
                 }
@@ -141,53 +142,14 @@ async fn sort(
         }
         _ => (Stream::Plain(stream), Scheme::HTTP),
     };
-    let _ = taken.send((Io { stream, _place: place }, peer, scheme)).await;
-}
-
-/// Who has how many connections.
-#[derive(Default)]
-struct Places(Mutex<HashMap<IpAddr, usize>>);
-
-impl Places {
-    fn take(self: &Arc<Self>, ip: IpAddr, is_trusted: bool) -> Option<Place> {
-        let mut taken = self.lock();
-        if taken.values().sum::<usize>() >= CONNECTIONS {
-            return None;
-        }
-        let own = taken.entry(ip).or_default();
-        if *own >= CONNECTIONS_OF_ADDRESS && !is_trusted {
-            return None;
-        }
-        *own += 1;
-        Some(Place { places: Arc::clone(self), ip })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One connection's place; given back when dropped.
-struct Place {
-    places: Arc<Places>,
-    ip: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.lock();
-        if let Some(own) = taken.get_mut(&self.ip) {
-            *own -= 1;
-            if *own == 0 {
-                taken.remove(&self.ip);
-            }
-        }
-    }
+    let _ = taken.send((Io { stream, head: Some(Head::begin()), _place: place }, peer, scheme)).await;
 }
 
 /// A connection that speaks HTTP.
 pub(super) struct Io {
     stream: Stream,
+    /// Until it has come.
+    head: Option<Head>,
     _place: Place,
 }
 
@@ -196,12 +158,23 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        let Self { stream, head, .. } = &mut *self;
+        let Some(unended) = head else { return Pin::new(stream).poll_read(cx, buffer) };
+        if ready!(unended.poll_read(Pin::new(stream), cx, buffer))? {
+            *head = None;
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -225,22 +198,5 @@ impl AsyncWrite for Io {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_takes_more_places_than_are_his_and_each_is_given_back() {
-        let places = Arc::new(Places::default());
-        let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let held: Vec<_> = std::iter::from_fn(|| places.take(one, false)).collect();
-        assert_eq!(held.len(), CONNECTIONS_OF_ADDRESS);
-        let more: Vec<_> = std::iter::from_fn(|| places.take(other, true)).collect();
-        assert_eq!(more.len(), CONNECTIONS - CONNECTIONS_OF_ADDRESS);
-        drop((held, more));
-        assert!(places.lock().is_empty());
     }
 }

@@ -1,13 +1,13 @@
 //! How much of everything signalling sockets may have (limit L9 of reliability.md).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::metrics;
+use crate::places::{Place, Places};
 
 /// Sockets at once: of one address, and of everybody. This machine itself may have as many as everybody.
 const SOCKETS_OF_ADDRESS: usize = 4;
@@ -22,43 +22,23 @@ const STRIKES: u32 = 3;
 
 /// The limits of the server.
 pub(super) struct Limits {
-    /// Held for a look-up or a change.
-    sockets: Mutex<Sockets>,
+    sockets: Arc<Places>,
     offers: DefaultKeyedRateLimiter<IpAddr>,
-}
-
-#[derive(Default)]
-struct Sockets {
-    all: usize,
-    of_address: HashMap<IpAddr, usize>,
-}
-
-/// A socket's place, given back when dropped.
-pub(super) struct Place {
-    limits: Arc<Limits>,
-    address: Option<IpAddr>,
 }
 
 impl Limits {
     pub(super) fn new(offers_per_minute: u32) -> Arc<Self> {
         let quota = Quota::per_minute(number(offers_per_minute)).allow_burst(number(offers_per_minute.div_ceil(2)));
-        Arc::new(Self { sockets: Mutex::default(), offers: RateLimiter::keyed(quota) })
+        Arc::new(Self { sockets: Places::new(SOCKETS, SOCKETS_OF_ADDRESS), offers: RateLimiter::keyed(quota) })
     }
 
     /// A place for a socket from `address`, if there is one.
-    pub(super) fn socket(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
-        let mut sockets = self.sockets();
-        let address = address.filter(|ip| !ip.is_loopback());
-        let own = address.map_or(0, |ip| sockets.of_address.get(&ip).copied().unwrap_or_default());
-        if sockets.all >= SOCKETS || own >= SOCKETS_OF_ADDRESS {
+    pub(super) fn socket(&self, address: Option<IpAddr>) -> Option<Place> {
+        let place = self.sockets.take(address.filter(|ip| !ip.is_loopback()));
+        if place.is_none() {
             metrics::rejected("L9");
-            return None;
         }
-        sockets.all += 1;
-        if let Some(ip) = address {
-            sockets.of_address.insert(ip, own + 1);
-        }
-        Some(Place { limits: Arc::clone(self), address })
+        place
     }
 
     /// One more offer; from this machine itself as many as it likes.
@@ -69,25 +49,6 @@ impl Limits {
             metrics::rejected("L3");
         }
         free
-    }
-
-    fn sockets(&self) -> MutexGuard<'_, Sockets> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut sockets = self.limits.sockets();
-        sockets.all -= 1;
-        if let Some(ip) = self.address
-            && let Some(own) = sockets.of_address.get_mut(&ip)
-        {
-            *own -= 1;
-            if *own == 0 {
-                sockets.of_address.remove(&ip);
-            }
-        }
     }
 }
 
@@ -156,8 +117,6 @@ mod tests {
         places.push(limits.socket(ip("192.0.2.1")).unwrap());
         places.extend((0..SOCKETS - 4).map(|_| limits.socket(ip("127.0.0.1")).unwrap()));
         assert!(limits.socket(ip("127.0.0.1")).is_none() && limits.socket(None).is_none());
-        drop(places);
-        assert!(limits.sockets().of_address.is_empty() && limits.sockets().all == 0);
     }
 
     #[test]

@@ -16,9 +16,10 @@ use tokio::sync::Semaphore;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
+use crate::places::Place;
 use crate::xiaozhi::Gateway;
 
-use limits::{Limits, Place};
+use limits::Limits;
 use socket::Socket;
 
 /// Negotiations at once, and those that may wait (L2).

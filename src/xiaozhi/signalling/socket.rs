@@ -14,10 +14,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
 use super::call::{Call, NoCall};
-use super::limits::{Manners, Place};
+use super::limits::Manners;
 use super::message::{self, Incoming};
 use super::{Caller, MESSAGE_BYTES, Signalling};
 use crate::metrics;
+use crate::places::Place;
 use crate::rtc::Offer;
 use crate::session::Session;
 use crate::xiaozhi::token;
