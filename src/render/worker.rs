@@ -171,7 +171,7 @@ impl Worker {
         let is_heard = self.speaking.is_some() || audio != [AudioFrame::SILENCE; 2];
         let idle = self.stage.idle(is_heard);
         let ends = act.as_ref().is_some_and(|act| act.ends);
-        let video = self.picture(&audio, act.map(|act| act.shown).or(idle));
+        let video = self.picture(&audio, act.map(|act| act.shown).or(idle).as_ref());
         self.at += 2 * SAMPLES_PER_FRAME as u64;
         if ends {
             self.tell_again();
@@ -195,21 +195,21 @@ impl Worker {
     }
 
     /// `film` is what is shown in the place of the face.
-    fn picture(&mut self, sound: &[AudioFrame; 2], film: Option<Shown>) -> Arc<VideoFrame> {
+    fn picture(&mut self, sound: &[AudioFrame; 2], film: Option<&Shown>) -> Arc<VideoFrame> {
         if let (Some(latest), false) = (&self.latest, self.watched.get()) {
             self.face.pass(self.at, sound);
             self.stage.pass(self.at, sound);
             self.fade.end();
             return Arc::clone(latest);
         }
-        let picture = if let Some(film) = &film {
+        let picture = if let Some(film) = film {
             self.face.pass(self.at, sound);
             self.stage.picture(film, self.at, sound)
         } else {
             self.stage.pass(self.at, sound);
             self.face.picture(self.at, sound)
         };
-        let picture = self.fade.show(film.as_ref().map(|film| &film.film), self.latest.as_ref(), picture);
+        let picture = self.fade.show(film.map(|film| &film.film), self.latest.as_ref(), picture);
         Arc::clone(self.latest.insert(picture))
     }
 
