@@ -53,8 +53,8 @@ def raw(network, side, together, seconds):
     return (time.process_time() - used) / runs / together * 1_000
 
 
-def live(network, sessions, seconds, out):
-    """A server whose sessions all speak: what its network did, and how smooth the sessions were."""
+def serve(network, out, measure):
+    """What `measure` finds of a server that uses `network`, given its address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {
@@ -74,20 +74,30 @@ def live(network, sessions, seconds, out):
                 break
             except OSError:
                 time.sleep(0.1)
-        lines = subprocess.run([BINARY, "bench", "--url", url, "--sessions", str(sessions), "--seconds", str(seconds), "--speak"],
-                               check=True, capture_output=True, text=True).stdout
-        text = urllib.request.urlopen(url + "/metrics").read().decode()
+        return measure(url)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(20)
+
+
+def bench(url, *arguments):
+    """The figures that `visavis bench` prints, by their names."""
+    lines = subprocess.run([BINARY, "bench", "--url", url, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+    return {name: float(figure) for name, figure in re.findall(r"(\w+) +([\d.]+)$", lines, re.M)}
+
+
+def speaking(url, sessions, seconds):
+    """What the network did while all sessions spoke, and how smooth they were."""
+    smooth = bench(url, "--sessions", sessions, "--seconds", seconds, "--speak")
+    text = urllib.request.urlopen(url + "/metrics").read().decode()
 
     def metric(name):
         found = re.search(rf"^visavis_network_{name}(?:{{[^}}]*}})? (\S+)$", text, re.M)
         return float(found[1]) if found else 0.0
 
     runs, pictures = metric("run_seconds_count"), metric("pictures_total")
-    fps, gap = (float(re.search(rf"{name} +([\d.]+)", lines)[1]) for name in ("fps_mean", "frame_gap_p99_ms"))
-    return {"took": metric("run_seconds_sum"), "runs": runs, "pictures": pictures, "late": metric("late_total"), "fps": fps, "gap": gap}
+    return {"took": metric("run_seconds_sum"), "runs": runs, "pictures": pictures, "late": metric("late_total"),
+            "fps": smooth["fps_mean"], "gap": smooth["frame_gap_p99_ms"]}
 
 
 def main():
@@ -102,19 +112,22 @@ def main():
         script = ROOT / "tests/e2e/livetalking_avatar.py"
         subprocess.run([sys.executable, script, film, "--size", "512x640", "--side", "256", "--frames", "25"], check=True)
     rows = ["| network | CPU of one face, raw, 1 at once | 4 at once | in the server: sessions | wall time of one face | faces of a run | "
-            "mouths a second and session | pictures a second | frame gap p99 | load |", "| --- " * 10 + "|"]
+            "mouths a second and session | pictures a second | frame gap p99 | text → lips p50 | interrupt → silence p95 | load |",
+            "| --- " * 12 + "|"]
     plan = [(f"{side}", network, side) for side, network in networks(options.out).items()]
     plan.append(("talker, 96 (tests)", ROOT / "tests/corpus/wav2lip/talker.onnx", 96))
     for name, network, side in plan:
         one, four = (raw(str(network), side, together, 5) for together in (1, 4))
+        answers = serve(network, options.out, lambda url: bench(url, "--latency", 15))
+        lips, silence = answers["text_to_lips_p50_ms"], answers["interrupt_to_silence_p95_ms"]
         for sessions in (1, 4):
-            seen = live(network, sessions, options.seconds, options.out)
+            seen = serve(network, options.out, lambda url: speaking(url, sessions, options.seconds))
             load = f"{os.getloadavg()[0]:.1f}"
             each = seen["took"] / seen["pictures"] * 1_000 if seen["pictures"] else float("nan")
             batch = seen["pictures"] / seen["runs"] if seen["runs"] else 0
             late = seen["late"] / max(seen["late"] + seen["pictures"], 1) * 100
             rate = 25 * (1 - late / 100)
-            rows.append(f"| {name} | {one:.1f} ms | {four:.1f} ms | {sessions} | {each:.1f} ms | {batch:.1f} | {rate:.1f} | {seen['fps']:.1f} | {seen['gap']:.0f} ms | {load} |")
+            rows.append(f"| {name} | {one:.1f} ms | {four:.1f} ms | {sessions} | {each:.1f} ms | {batch:.1f} | {rate:.1f} | {seen['fps']:.1f} | {seen['gap']:.0f} ms | {lips:.0f} ms | {silence:.0f} ms | {load} |")
             print(rows[-1], file=sys.stderr)
     table = "\n".join(rows)
     print(table)

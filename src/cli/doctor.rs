@@ -225,10 +225,9 @@ async fn relay(config: &Config) -> Vec<Finding> {
         return vec![fair("relay", "no_turn", "")];
     }
     let (username, password) = turn.secret.reveal().map(turn_credentials).unwrap_or_default();
-    // The others take the same password, and speak through TCP or TLS what this asks by UDP.
-    let by_udp = turn.urls.iter().filter(|url| url.starts_with("turn:") && !url.contains("transport=tcp"));
+    // Those of TLS take the same password.
     let mut found = Vec::new();
-    for url in by_udp {
+    for url in turn.urls.iter().filter(|url| url.starts_with("turn:")) {
         found.push(match try_relay(url, &username, &password).await {
             Ok(()) => good("relay", url.clone()),
             Err(RelayFault::Refused) => bad("relay", "turn_auth", url.clone()),

@@ -11,7 +11,7 @@ use super::ops::require_admin;
 use super::{App, Failure};
 use crate::config::{Config, Output};
 use crate::record::Found;
-use crate::session::State;
+use crate::session::{Session, State};
 
 /// What its settings would be called if this were it. Secrets are not among them.
 #[handler]
@@ -46,7 +46,7 @@ pub(super) fn sessions(request: &Request, Data(app): Data<&Arc<App>>) -> Result<
         .map(|session| {
             let actions: Vec<Value> = session.actions().into_iter().map(|n| json!({"audiotype": n})).collect();
             json!({
-                "sessionid": session.id(),
+                "sessionid": name(app, session),
                 "speaking": session.state() == State::Speaking,
                 "recording": matches!(app.recordings.find(session.id()), Found::Running),
                 "model": MODEL,
@@ -59,6 +59,12 @@ pub(super) fn sessions(request: &Request, Data(app): Data<&Arc<App>>) -> Result<
         })
         .collect();
     Ok(done(json!({"sessions": entries})))
+}
+
+/// What the other routes call it: a pushed one by its number.
+fn name(app: &App, session: &Session) -> String {
+    let number = app.shared.numbered.get().and_then(|numbered| numbered.number(session.id()));
+    number.map_or_else(|| session.id().to_string(), |number| number.to_string())
 }
 
 /// Which of its engines this is: none of them.

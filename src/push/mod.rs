@@ -10,13 +10,14 @@ mod rtmp;
 mod whip;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
+use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::config::{self, Output};
@@ -86,16 +87,24 @@ impl Numbered for Numbers {
     fn session(&self, number: u32) -> Option<Arc<Session>> {
         self.0.session(number).inspect_err(|error| warn!(number, %error, "no session to push")).ok().flatten()
     }
+
+    fn number(&self, session: Uuid) -> Option<u32> {
+        self.0.sessions().iter().find_map(|(number, pushed)| (pushed.id() == session).then_some(*number))
+    }
 }
 
 impl Pushes {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u32, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The session of that number, which begins if it is not there. `None` if there is no such number, or we stop.
     fn session(self: &Arc<Self>, number: u32) -> Result<Option<Arc<Session>>, NoGuest> {
         let numbers = if self.config.to == Output::Whip { self.config.sessions } else { 1 };
         if number >= numbers || self.stop.is_cancelled() {
             return Ok(None);
         }
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions();
         if let Some(session) = sessions.get(&number).filter(|session| !session.is_over()) {
             return Ok(Some(Arc::clone(session)));
         }
@@ -167,7 +176,7 @@ impl Pushes {
                 () = sleep(wait) => {}
             }
         }
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions();
         if sessions.get(&number).is_some_and(|current| Arc::ptr_eq(current, &session)) {
             sessions.remove(&number);
         }

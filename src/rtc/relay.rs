@@ -1,14 +1,17 @@
-//! Whether a TURN server takes a name and a password: one allocation over UDP, which is given back at once (RFC 8656 §7).
+//! Whether a TURN server takes a name and a password: one allocation, asked for by UDP or TCP, which
+//! is given back at once (RFC 8656 §7).
 //!
 //! In: a URL and what to say there. Out: that it works, or what is wrong. For `visavis doctor`; viewers talk to the relay themselves.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
 use sha1::Sha1;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::reflexive::resolve;
@@ -17,6 +20,7 @@ use super::stun::{self, Transaction};
 /// An answer may take this long, each of the times that is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 const ATTEMPTS: usize = 3;
+const LARGEST: usize = 1_500;
 
 const ALLOCATE: [u8; 2] = [0, 3];
 const REFRESH: [u8; 2] = [0, 4];
@@ -45,12 +49,10 @@ pub enum RelayFault {
     Failed(u16),
 }
 
-/// Asks the relay at `url` (`turn:host:port`) for an allocation.
+/// Asks the relay at `url` (`turn:host:port?transport=`, UDP if it does not say) for an allocation.
 pub async fn try_relay(url: &str, username: &str, password: &str) -> Result<(), RelayFault> {
-    let server = resolve(url, true).await.ok_or(RelayFault::Silent)?;
-    let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await.map_err(|_| RelayFault::Silent)?;
-    socket.connect(server).await.map_err(|_| RelayFault::Silent)?;
-    let challenge = ask(&socket, |transaction| message(ALLOCATE, transaction, &[(REQUESTED_TRANSPORT, UDP)])).await?;
+    let mut line = Line::open(url).await.ok_or(RelayFault::Silent)?;
+    let challenge = line.ask(|transaction| message(ALLOCATE, transaction, &[(REQUESTED_TRANSPORT, UDP)])).await?;
     if challenge.starts_with(&ALLOCATED) {
         return Ok(());
     }
@@ -61,31 +63,78 @@ pub async fn try_relay(url: &str, username: &str, password: &str) -> Result<(), 
         let who = [(USERNAME, username.as_bytes()), (REALM, &realm), (NONCE, &nonce)];
         sign(message(kind, transaction, &[&[what], &who[..]].concat()), &key)
     };
-    let answer = ask(&socket, |transaction| signed(ALLOCATE, transaction, (REQUESTED_TRANSPORT, UDP))).await?;
+    let answer = line.ask(|transaction| signed(ALLOCATE, transaction, (REQUESTED_TRANSPORT, UDP))).await?;
     if !answer.starts_with(&ALLOCATED) {
         let code = stun::attribute(&answer, ERROR_CODE).unwrap_or_default();
         let code = code.get(2..4).map_or(0, |digits| u16::from(digits[0] & 7) * 100 + u16::from(digits[1]));
         return Err(if matches!(code, 401 | 403 | 441) { RelayFault::Refused } else { RelayFault::Failed(code) });
     }
-    let _ = socket.send(&signed(REFRESH, &rand::random(), (LIFETIME, &[0; 4]))).await;
+    let _ = line.send(&signed(REFRESH, &rand::random(), (LIFETIME, &[0; 4]))).await;
     Ok(())
 }
 
-/// Sends a request until it is answered.
-async fn ask(socket: &UdpSocket, request: impl Fn(&Transaction) -> Vec<u8>) -> Result<Vec<u8>, RelayFault> {
-    let transaction: Transaction = rand::random();
-    let request = request(&transaction);
-    let mut answer = vec![0; 1_500];
-    for _ in 0..ATTEMPTS {
-        let _ = socket.send(&request).await;
-        if let Ok(Ok(len)) = timeout(PATIENCE, socket.recv(&mut answer)).await
-            && stun::transaction(&answer[..len]) == Some(transaction)
-        {
-            answer.truncate(len);
-            return Ok(answer);
+/// The way to a relay. What UDP loses is said again; TCP loses nothing.
+enum Line {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl Line {
+    async fn open(url: &str) -> Option<Self> {
+        let server = resolve(url, true).await?;
+        if url.ends_with("transport=tcp") {
+            return Some(Self::Tcp(timeout(PATIENCE, TcpStream::connect(server)).await.ok()?.ok()?));
+        }
+        let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await.ok()?;
+        socket.connect(server).await.ok()?;
+        Some(Self::Udp(socket))
+    }
+
+    /// Sends a request until it is answered.
+    async fn ask(&mut self, request: impl Fn(&Transaction) -> Vec<u8>) -> Result<Vec<u8>, RelayFault> {
+        let transaction: Transaction = rand::random();
+        let request = request(&transaction);
+        let attempts = if matches!(self, Self::Udp(_)) { ATTEMPTS } else { 1 };
+        for _ in 0..attempts {
+            let _ = self.send(&request).await;
+            if let Ok(Ok(answer)) = timeout(PATIENCE, self.receive()).await
+                && stun::transaction(&answer) == Some(transaction)
+            {
+                return Ok(answer);
+            }
+        }
+        Err(RelayFault::Silent)
+    }
+
+    async fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Udp(socket) => socket.send(message).await.map(drop),
+            Self::Tcp(stream) => stream.write_all(message).await,
         }
     }
-    Err(RelayFault::Silent)
+
+    /// The next message, which on TCP says its own length (RFC 8489 §6.2.2).
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Udp(socket) => {
+                let mut message = vec![0; LARGEST];
+                let len = socket.recv(&mut message).await?;
+                message.truncate(len);
+                Ok(message)
+            }
+            Self::Tcp(stream) => {
+                let mut message = vec![0; stun::HEADER];
+                stream.read_exact(&mut message).await?;
+                let len = usize::from(u16::from_be_bytes([message[2], message[3]]));
+                if len > LARGEST {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                message.resize(stun::HEADER + len, 0);
+                stream.read_exact(&mut message[stun::HEADER..]).await?;
+                Ok(message)
+            }
+        }
+    }
 }
 
 fn message(kind: [u8; 2], transaction: &Transaction, attributes: &[(u16, &[u8])]) -> Vec<u8> {

@@ -104,6 +104,9 @@ pub enum Busy {
 pub trait Numbered: Send + Sync {
     /// The session of that number, which may begin by being asked for.
     fn session(&self, number: u32) -> Option<Arc<Session>>;
+
+    /// The number of a session, if it has one.
+    fn number(&self, session: Uuid) -> Option<u32>;
 }
 
 /// What all sessions of a server share.

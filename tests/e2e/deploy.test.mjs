@@ -203,11 +203,13 @@ test('through coturn alone, with the names and passwords that we make, the page 
       await refused.getByText(words).waitFor({ timeout: 10_000 });
       await refused.context().close();
     }
+    const both = `["turn:${host}:${port}?transport=udp", "turn:${host}:${port}?transport=tcp"]`;
     const doctor = (secret) => spawnSync(binary, ['doctor', '--json'], {
-      cwd: root, env: { ...process.env, VISAVIS_SERVER__LISTEN: `${host}:${own.port}`, VISAVIS_WEBRTC__TURN__URLS: urls, VISAVIS_WEBRTC__TURN__SECRET: secret },
+      cwd: root, env: { ...process.env, VISAVIS_SERVER__LISTEN: `${host}:${own.port}`, VISAVIS_WEBRTC__TURN__URLS: both, VISAVIS_WEBRTC__TURN__SECRET: secret },
     });
-    const relay = (secret) => JSON.parse(doctor(secret).stdout).findings.find(({ what }) => what === 'relay');
-    assert.deepEqual([relay('south').mark, relay('north').code], ['good', 'turn_auth']);
+    const relays = (secret) => JSON.parse(doctor(secret).stdout).findings.filter(({ what }) => what === 'relay');
+    assert.deepEqual(relays('south').map(({ mark }) => mark), ['good', 'good']);
+    assert.deepEqual(relays('north').map(({ code }) => code), ['turn_auth', 'turn_auth']);
     const page = await watch(await chromium.newContext(), `${own.url}/?ice=relay`);
     await until('sound and pictures', async () => (await inbound(page)).video?.framesDecoded > 25);
     const pair = await page.evaluate(async () => {

@@ -90,6 +90,8 @@ test('session 0 is sent by WHIP, is spoken to by its number, and leaves with a D
   await until('our address', async () => (await whip.status()).patched.length > 0);
   assert.match((await whip.status()).patched[0], /a=candidate:1 1 udp \d+ 192\.0\.2\.1 32853 typ srflx/);
   for (const id of [1, '1', '00x', -1, 4_294_967_296]) assert.equal((await say(server, id, 'Nobody.')).error, 'unknown_session', `${id}`);
+  const { data } = await (await fetch(`${server.url}/api/admin/sessions`)).json();
+  assert.deepEqual(data.sessions.map(({ sessionid, transport }) => [sessionid, transport]), [['0', 'rtcpush']]);
   assert.equal(await server.stop('SIGTERM'), 0);
   const { resources, refused } = await whip.status();
   assert.deepEqual([resources.length, resources[0].deleted, refused], [1, true, []]);
@@ -190,7 +192,8 @@ test('session 0 is sent by RTMP, sound and pictures, and comes back after the se
   await until('the broadcast', () => server.log.includes('sending'), 20_000);
   const playing = rtmp.play('a-secret-key', 5);
   await sleep(1_000);
-  await say(server, '0', 'This goes out to all of you who watch.');
+  // For as long as is played, however late the player comes.
+  for (let n = 0; n < 3; n += 1) await say(server, '0', 'This goes out to all of you who watch.');
   const file = await playing;
   const { h264, aac } = await probe(file);
   assert.equal(h264.width, 512);
