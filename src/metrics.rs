@@ -183,6 +183,11 @@ pub fn underrun() {
     counter!("visavis_underruns_total").increment(1);
 }
 
+/// A picture was not drawn, for drawing was too slow: the one before was shown for longer.
+pub fn picture_skipped() {
+    counter!("visavis_pictures_skipped_total").increment(1);
+}
+
 /// Ticks of 20 ms given up to a stall.
 pub fn skipped_ticks(ticks: u64) {
     if ticks > 0 {

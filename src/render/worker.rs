@@ -11,6 +11,7 @@ use super::fade::Fade;
 use super::listen::LATER;
 use super::{Gesture, Item, LipSync};
 use crate::media::{AudioFrame, AvSlice, Mark, SAMPLES_PER_FRAME, TurnId, VideoFrame};
+use crate::metrics;
 
 /// The number of the answer that may be heard. Whoever meets work with a smaller number drops it.
 #[derive(Clone, Debug, Default)]
@@ -117,8 +118,9 @@ impl Worker {
         }
     }
 
-    /// The next 40 ms; `None` when no more speech can come.
-    pub fn step(&mut self) -> Option<AvSlice> {
+    /// The next 40 ms; `None` when no more speech can come. Where there is no time to draw, the latest picture is shown for longer;
+    /// offline there always is.
+    pub fn step(&mut self, draws: bool) -> Option<AvSlice> {
         while let Ok(change) = self.changes.try_recv() {
             match change {
                 Change::Face(face) => {
@@ -171,7 +173,8 @@ impl Worker {
         let is_heard = self.speaking.is_some() || audio != [AudioFrame::SILENCE; 2];
         let idle = self.stage.idle(is_heard);
         let ends = act.as_ref().is_some_and(|act| act.ends);
-        let video = self.picture(&audio, act.map(|act| act.shown).or(idle).as_ref());
+        let shown = act.map(|act| act.shown).or(idle);
+        let video = self.picture(&audio, shown.as_ref(), draws || self.waits_for_speech);
         self.at += 2 * SAMPLES_PER_FRAME as u64;
         if ends {
             self.tell_again();
@@ -195,11 +198,17 @@ impl Worker {
     }
 
     /// `film` is what is shown in the place of the face.
-    fn picture(&mut self, sound: &[AudioFrame; 2], film: Option<&Shown>) -> Arc<VideoFrame> {
+    fn picture(&mut self, sound: &[AudioFrame; 2], film: Option<&Shown>, draws: bool) -> Arc<VideoFrame> {
         if let (Some(latest), false) = (&self.latest, self.watched.get()) {
             self.face.pass(self.at, sound);
             self.stage.pass(self.at, sound);
             self.fade.end();
+            return Arc::clone(latest);
+        }
+        if let (Some(latest), false) = (&self.latest, draws) {
+            metrics::picture_skipped();
+            self.face.pass(self.at, sound);
+            self.stage.pass(self.at, sound);
             return Arc::clone(latest);
         }
         let picture = if let Some(film) = film {
@@ -385,7 +394,7 @@ mod tests {
         let pictures: Vec<_> = (0..4)
             .map(|n| {
                 watched.set(n == 2);
-                worker.step().unwrap().video
+                worker.step(true).unwrap().video
             })
             .collect();
         assert_eq!(notes.lock().unwrap().drawn, [0, 2 * 640]);
@@ -396,17 +405,17 @@ mod tests {
     #[test]
     fn without_speech_there_is_idle_life_and_silence() {
         let (mut worker, _speech, ..) = worker();
-        let slice = worker.step().unwrap();
+        let slice = worker.step(true).unwrap();
         assert_eq!((slice.turn, slice.audio), (None, [AudioFrame::SILENCE; 2]));
     }
 
     #[test]
     fn a_clause_is_cued_at_the_sample_where_its_sound_starts() {
         let (mut worker, speech, _, notes) = worker();
-        worker.step();
+        worker.step(true);
         speech.send((TurnId(1), clause("hi"))).unwrap();
         speech.send((TurnId(1), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME])))).unwrap();
-        let slice = worker.step().unwrap();
+        let slice = worker.step(true).unwrap();
         assert_eq!(notes.lock().unwrap().cues, [640]);
         assert_eq!(slice.turn, Some(TurnId(1)));
         assert_eq!(slice.audio[0].0[0], 5);
@@ -420,7 +429,7 @@ mod tests {
         for _ in 0..26 {
             speech.send((TurnId(1), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME])))).unwrap();
         }
-        worker.step();
+        worker.step(true);
         // One more than is ahead: the second half of the picture was fetched when the first was played.
         let ahead: Vec<u64> = (0..=AHEAD as u64).map(|n| n * 320).collect();
         assert_eq!(notes.lock().unwrap().heard, ahead);
@@ -428,7 +437,7 @@ mod tests {
         speech.send((TurnId(1), Item::Clause { text: "told".into(), words: vec![], phonemes })).unwrap();
         speech.send((TurnId(1), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME])))).unwrap();
         for _ in 0..14 {
-            worker.step();
+            worker.step(true);
         }
         assert_eq!(notes.lock().unwrap().heard.last(), Some(&(25 * 320)));
         assert_eq!(notes.lock().unwrap().cues, [0, 26 * 320]);
@@ -439,7 +448,7 @@ mod tests {
         let (mut worker, speech, _, notes) = worker();
         speech.send((TurnId(1), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME])))).unwrap();
         speech.send((TurnId(1), Item::End)).unwrap();
-        worker.step();
+        worker.step(true);
         assert_eq!(notes.lock().unwrap().heard, [0, 320, 640, 960, 1_280]);
     }
 
@@ -452,10 +461,10 @@ mod tests {
                 speech.send((turn, Item::Audio(AudioFrame([9; SAMPLES_PER_FRAME])))).unwrap();
             }
         }
-        worker.step();
+        worker.step(true);
         assert_eq!(notes.lock().unwrap().cues, [0, 6 * 320]);
         current.advance_to(TurnId(2));
-        assert_eq!(worker.step().unwrap().turn, Some(TurnId(2)));
+        assert_eq!(worker.step(true).unwrap().turn, Some(TurnId(2)));
         assert_eq!(notes.lock().unwrap().cuts, [640]);
         assert_eq!(notes.lock().unwrap().cues, [0, 6 * 320, 640]);
         assert_eq!(notes.lock().unwrap().heard[10..14], [640, 960, 1_280, 1_600]);
@@ -468,9 +477,9 @@ mod tests {
         for _ in 0..50 {
             speech.send((TurnId(1), Item::Audio(AudioFrame([9; SAMPLES_PER_FRAME])))).unwrap();
         }
-        worker.step();
+        worker.step(true);
         current.advance_to(TurnId(2));
-        let slice = worker.step().unwrap();
+        let slice = worker.step(true).unwrap();
         assert_eq!((slice.turn, slice.audio), (None, [AudioFrame::SILENCE; 2]));
         assert_eq!(notes.lock().unwrap().cuts, [640]);
         assert!(speech.is_empty(), "nothing of the old turn is left");
@@ -481,9 +490,9 @@ mod tests {
         let (mut worker, speech, ..) = worker();
         speech.send((TurnId(1), Item::Audio(AudioFrame([9; SAMPLES_PER_FRAME])))).unwrap();
         speech.send((TurnId(1), Item::End)).unwrap();
-        let marks = worker.step().unwrap().marks;
+        let marks = worker.step(true).unwrap().marks;
         assert_eq!(marks.last(), Some(&(TurnId(1), Mark::TurnEnded)));
-        assert_eq!(worker.step().unwrap().turn, None);
+        assert_eq!(worker.step(true).unwrap().turn, None);
     }
 
     #[test]
@@ -491,10 +500,10 @@ mod tests {
         let (mut worker, _speech, _, notes) = worker();
         let (changes, changes_rx) = bounded(2);
         worker.changes = changes_rx;
-        worker.step();
+        worker.step(true);
         changes.send(Change::Gesture(Gesture::Nod)).unwrap();
         changes.send(Change::Face(Box::new(Face(Arc::clone(&notes))))).unwrap();
-        worker.step();
+        worker.step(true);
         assert_eq!(notes.lock().unwrap().gestures, [640]);
     }
 
@@ -538,7 +547,7 @@ mod tests {
         let ((mut worker, speech, _, notes), changes) = watched();
         changes.send(Change::Act(film(0), TurnId(0))).unwrap();
         voice(TurnId(1), 8).for_each(|item| speech.send(item).unwrap());
-        let slices: Vec<_> = (0..4).map(|_| worker.step().unwrap()).collect();
+        let slices: Vec<_> = (0..4).map(|_| worker.step(true).unwrap()).collect();
         assert_eq!(slices.iter().map(luma).collect::<Vec<_>>(), [235, 16, 16, 16]);
         assert!(slices.iter().all(|slice| slice.audio[1].0[0] == 9 && slice.turn == Some(TurnId(1))));
         let notes = notes.lock().unwrap();
@@ -549,9 +558,9 @@ mod tests {
     fn a_film_with_sound_waits_for_the_end_of_a_clause_and_the_next_clause_for_it() {
         let ((mut worker, speech, _, notes), changes) = watched();
         voice(TurnId(1), 4).chain(voice(TurnId(1), 4)).for_each(|item| speech.send(item).unwrap());
-        let mut heard = vec![worker.step().unwrap()];
+        let mut heard = vec![worker.step(true).unwrap()];
         changes.send(Change::Act(film(3), TurnId(0))).unwrap();
-        heard.extend((0..6).map(|_| worker.step().unwrap()));
+        heard.extend((0..6).map(|_| worker.step(true).unwrap()));
         let sounds: Vec<i16> = heard.iter().map(|slice| slice.audio[0].0[0]).collect();
         assert_eq!(sounds, [9, 9, 7, 7, 7, 9, 9]);
         assert_eq!(
@@ -568,20 +577,20 @@ mod tests {
     fn what_interrupts_ends_a_film() {
         let ((mut worker, _speech, current, _), changes) = watched();
         changes.send(Change::Act(film(9), TurnId(0))).unwrap();
-        assert_eq!(worker.step().unwrap().audio[0].0[0], 7);
+        assert_eq!(worker.step(true).unwrap().audio[0].0[0], 7);
         current.advance_to(TurnId(1));
-        let slice = worker.step().unwrap();
+        let slice = worker.step(true).unwrap();
         assert_eq!((slice.turn, slice.audio[0].0[0]), (None, 0));
-        (0..4).for_each(|_| drop(worker.step()));
-        assert_eq!(luma(&worker.step().unwrap()), 16, "the face is back");
+        (0..4).for_each(|_| drop(worker.step(true)));
+        assert_eq!(luma(&worker.step(true).unwrap()), 16, "the face is back");
     }
 
     #[test]
     fn between_the_face_and_a_film_the_picture_before_fades_out_both_ways() {
         let ((mut worker, _speech, ..), changes) = watched();
-        assert_eq!(luma(&worker.step().unwrap()), 16);
+        assert_eq!(luma(&worker.step(true).unwrap()), 16);
         changes.send(Change::Act(film_of(&[255; 8], 0), TurnId(0))).unwrap();
-        let levels: Vec<u8> = (0..15).map(|_| luma(&worker.step().unwrap())).collect();
+        let levels: Vec<u8> = (0..15).map(|_| luma(&worker.step(true).unwrap())).collect();
         let near = |found: &[u8], wanted: &[u8]| found.iter().zip(wanted).all(|(a, b)| a.abs_diff(*b) <= 2);
         // In sixths of the way from black, 16, to white, 235, and back.
         assert!(near(&levels[..8], &[52, 89, 125, 162, 198, 235, 235, 235]), "{levels:?}");
@@ -591,22 +600,22 @@ mod tests {
     #[test]
     fn what_nobody_saw_does_not_fade() {
         let ((mut worker, _speech, ..), changes) = watched();
-        worker.step();
+        worker.step(true);
         changes.send(Change::Act(film_of(&[255; 8], 0), TurnId(0))).unwrap();
-        worker.step();
+        worker.step(true);
         worker.watched.set(false);
-        worker.step();
+        worker.step(true);
         worker.watched.set(true);
-        assert_eq!(luma(&worker.step().unwrap()), 235);
+        assert_eq!(luma(&worker.step(true).unwrap()), 235);
     }
 
     #[test]
     fn an_idle_film_is_shown_while_nothing_is_heard_and_begins_anew() {
         let ((mut worker, speech, _, notes), changes) = watched();
         changes.send(Change::Idle(Some(film(0)))).unwrap();
-        let mut shown: Vec<u8> = (0..2).map(|_| luma(&worker.step().unwrap())).collect();
+        let mut shown: Vec<u8> = (0..2).map(|_| luma(&worker.step(true).unwrap())).collect();
         voice(TurnId(1), 2).chain([(TurnId(1), Item::End)]).for_each(|item| speech.send(item).unwrap());
-        shown.extend((0..2).map(|_| luma(&worker.step().unwrap())));
+        shown.extend((0..2).map(|_| luma(&worker.step(true).unwrap())));
         assert_eq!(shown, [235, 16, 16, 52]);
         assert_eq!(notes.lock().unwrap().drawn, [1_280], "the face has its place back while it speaks");
     }
@@ -618,7 +627,7 @@ mod tests {
         for item in [written("🎉"), written("hi"), clause("hi"), Item::Audio(AudioFrame([5; SAMPLES_PER_FRAME]))] {
             speech.send((TurnId(1), item)).unwrap();
         }
-        let marks: Vec<Mark> = worker.step().unwrap().marks.into_iter().map(|(_, mark)| mark).collect();
+        let marks: Vec<Mark> = worker.step(true).unwrap().marks.into_iter().map(|(_, mark)| mark).collect();
         let written = |text: &str| Mark::Written(text.into());
         assert_eq!(marks[..3], [written("🎉"), written("hi"), Mark::TurnStarted]);
     }
@@ -627,6 +636,6 @@ mod tests {
     fn closed_speech_ends_rendering() {
         let (mut worker, speech, ..) = worker();
         drop(speech);
-        assert!(worker.step().is_none());
+        assert!(worker.step(true).is_none());
     }
 }

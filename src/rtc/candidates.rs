@@ -71,7 +71,8 @@ pub(super) fn rewrite(
         }
         if line.starts_with("m=") {
             section_end(&mut out, in_media);
-            in_media = true;
+            // What is refused goes nowhere.
+            in_media = line.split_ascii_whitespace().nth(1) != Some("0");
         }
         out.push_str(line);
         out.push_str("\r\n");

@@ -28,9 +28,9 @@ pub enum OfferError {
     /// Nothing to see, and no data channel that would make it a voice-only client.
     #[error("the offer has no video line that receives: add a video transceiver")]
     NoVideo,
-    /// No codec in common.
-    #[error("the offer's {0} codecs are not supported: offer Opus, and H.264 (42e01f, packetization-mode 1) or VP8")]
-    NoCommonCodec(&'static str),
+    /// Nothing that could be heard.
+    #[error("the offer's audio codecs are not supported: offer Opus")]
+    NoCommonCodec,
 }
 
 impl OfferError {
@@ -40,7 +40,7 @@ impl OfferError {
             Self::Malformed(_) => "bad_sdp",
             Self::NoAudio => "no_audio",
             Self::NoVideo => "no_video",
-            Self::NoCommonCodec(_) => "no_common_codec",
+            Self::NoCommonCodec => "no_common_codec",
         }
     }
 }
@@ -72,9 +72,11 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Checks the limits and finds the codecs: the first supported one in the order offered.
+    /// Checks the limits and finds the codecs: the first supported one in the order offered. Pictures that we have no codec for
+    /// are refused alone, by port 0 in the answer (RFC 3264 §6): the voice is heard all the same.
     pub fn parse(sdp: &str) -> Result<Self, OfferError> {
-        Self::with(sdp, |media| media.iter().any(|m| m.kind == "application"))
+        // A line that was refused before is offered again with port 0.
+        Self::with(sdp, |media| media.iter().any(|m| m.kind == "application" || (m.kind == "video" && m.port == Some(0))))
     }
 
     /// The same of a client that may want nothing but a voice.
@@ -104,9 +106,9 @@ impl Offer {
         }
         let receiving = |kind: &str| media.iter().find(|m| m.kind == kind && m.port != Some(0) && m.receives());
         let audio = receiving("audio").ok_or(OfferError::NoAudio)?;
-        let opus = audio.opus().ok_or(OfferError::NoCommonCodec("audio"))?;
+        let opus = audio.opus().ok_or(OfferError::NoCommonCodec)?;
         let video = match receiving("video") {
-            Some(video) => Some(video.video().ok_or(OfferError::NoCommonCodec("video"))?),
+            Some(video) => video.video(),
             // Seed 001's client: a voice and a data channel.
             None if blind(media) => None,
             None => return Err(OfferError::NoVideo),
@@ -381,15 +383,15 @@ mod tests {
         assert!(video.starts_with(" 9 ") && !video.contains("bundle-only"), "{video}");
         assert_eq!(video.matches("a=ice-ufrag:abcd").count(), 1, "{video}");
         let refused = VIDEO.replace("m=video 9", "m=video 0");
-        assert_eq!(Offer::parse(&[head, AUDIO, transport, &refused].concat()).unwrap_err(), OfferError::NoVideo);
+        assert_eq!(Offer::parse(&[head, AUDIO, transport, &refused].concat()).unwrap().video_codec(), None);
     }
 
     #[test]
     fn what_is_missing_is_named() {
         assert_eq!(offer(&[VIDEO]).unwrap_err(), OfferError::NoAudio);
         assert_eq!(offer(&[AUDIO]).unwrap_err(), OfferError::NoVideo);
-        let vp9 = "m=video 9 UDP/TLS/RTP/SAVPF 98\r\na=rtpmap:98 VP9/90000\r\n";
-        assert_eq!(offer(&[AUDIO, vp9]).unwrap_err(), OfferError::NoCommonCodec("video"));
+        let pcmu = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=rtpmap:0 PCMU/8000\r\n";
+        assert_eq!(offer(&[pcmu, VIDEO]).unwrap_err(), OfferError::NoCommonCodec);
         assert_eq!(Offer::parse("").unwrap_err().code(), "bad_sdp");
         assert_eq!(Offer::parse(&"v=0\r\n".repeat(300_000)).unwrap_err().code(), "bad_sdp");
     }
@@ -404,8 +406,17 @@ mod tests {
     fn who_wants_a_voice_alone_gets_one() {
         let offer = Offer::parse_voice(&[HEAD, AUDIO].concat()).unwrap();
         assert_eq!((offer.opus, offer.video_codec()), (111, None));
-        let vp9 = "m=video 9 UDP/TLS/RTP/SAVPF 98\r\na=rtpmap:98 VP9/90000\r\n";
-        assert!(Offer::parse_voice(&[HEAD, AUDIO, vp9].concat()).is_err());
+    }
+
+    #[test]
+    fn pictures_that_we_have_no_codec_for_leave_the_voice() {
+        let high = "m=video 9 UDP/TLS/RTP/SAVPF 98 99 100\r\na=rtpmap:98 VP9/90000\r\na=rtpmap:99 H264/90000\r\n\
+                    a=fmtp:99 profile-level-id=640032;packetization-mode=1\r\na=rtpmap:100 H264/90000\r\n\
+                    a=fmtp:100 profile-level-id=42e01f;packetization-mode=0\r\n";
+        for offer in [offer(&[AUDIO, high]), offer(&[high, AUDIO])] {
+            let offer = offer.unwrap();
+            assert_eq!((offer.opus, offer.video_codec()), (111, None));
+        }
     }
 
     #[test]

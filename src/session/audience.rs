@@ -69,6 +69,19 @@ pub(super) async fn absent(
     }
 }
 
+/// Waits until all have left, and nobody has watched for `patience`: one whose place was kept while it was not heard of has been
+/// waited for already.
+pub(super) async fn deserted(viewers: &mut watch::Receiver<Viewers>, patience: Duration) {
+    loop {
+        absent(viewers, patience, Viewers::nobody_watches).await;
+        let settled = viewers.wait_for(|viewers| viewers.all_have_left() || !viewers.nobody_watches()).await;
+        if settled.is_ok_and(|viewers| !viewers.all_have_left()) {
+            continue;
+        }
+        return;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +111,7 @@ mod tests {
         let count = watch::Sender::new(Viewers { seats: 1, away: 0 });
         let mut viewers = count.subscribe();
         let (watching, left) = (tokio::spawn(change(count.subscribe(), true)), Instant::now());
-        let gone = tokio::spawn(async move { absent(&mut viewers, ABSENCE, Viewers::all_have_left).await });
+        let gone = tokio::spawn(async move { deserted(&mut viewers, ABSENCE).await });
         count.send_replace(Viewers { seats: 1, away: 1 });
         assert_eq!(watching.await.unwrap(), Audience::Left(left));
         tokio::time::sleep(ABSENCE * 60).await;
@@ -106,6 +119,18 @@ mod tests {
         let back = tokio::spawn(change(count.subscribe(), false));
         count.send_replace(Viewers { seats: 1, away: 0 });
         assert_eq!(back.await.unwrap(), Audience::Came);
-        gone.abort();
+        tokio::time::sleep(ABSENCE * 2).await;
+        // It leaves in sight, and is waited for; then it is lost, after its place was kept for long enough.
+        count.send_replace(Viewers { seats: 0, away: 0 });
+        tokio::time::sleep(ABSENCE * 9 / 10).await;
+        count.send_replace(Viewers { seats: 1, away: 0 });
+        tokio::time::sleep(ABSENCE * 2).await;
+        count.send_replace(Viewers { seats: 1, away: 1 });
+        tokio::time::sleep(ABSENCE * 60).await;
+        assert!(!gone.is_finished());
+        let lost = Instant::now();
+        count.send_replace(Viewers { seats: 0, away: 0 });
+        gone.await.unwrap();
+        assert_eq!(lost.elapsed(), Duration::ZERO);
     }
 }

@@ -64,7 +64,7 @@ const COMMAND_QUEUE: usize = 16;
 const NOTICE_QUEUE: usize = 64;
 /// Marks that may wait for the conversation.
 const PLAYED_QUEUE: usize = 64;
-/// How long a session waits for its viewer to come back from a reload.
+/// How long a session waits for its viewer to come back from a reload. One that was not heard of has been waited for already.
 const LINGER: Duration = Duration::from_secs(5);
 /// What a good-bye needs to reach the viewers before their connections are closed: a packet's way, and tasks that are behind.
 const BYE: Duration = Duration::from_millis(150);
@@ -389,7 +389,7 @@ impl Session {
             biased;
             () = self.stop.cancelled() => None,
             over = &mut ended => Some(over),
-            _ = audience::absent(&mut viewers, LINGER, Viewers::all_have_left) => {
+            () = audience::deserted(&mut viewers, LINGER) => {
                 self.lock().reason.get_or_insert("client");
                 None
             }

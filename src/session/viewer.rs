@@ -239,6 +239,10 @@ impl Viewer {
                     None => break,
                     Some(rtc::Event::Closed(closed)) => {
                         info!(?closed, "viewer gone");
+                        if closed == rtc::Closed::Left {
+                            // Its good-bye was heard just now: it may be loading the page again.
+                            self.seat.set_away(false);
+                        }
                         self.pass_on(&rtc::Event::Closed(closed)).await;
                         break;
                     }

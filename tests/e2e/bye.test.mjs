@@ -1,9 +1,12 @@
 // How a conversation ends for the page: it is told why, and does what a person expects then.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import http from 'node:http';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { Server, browser, sleep, until, watch } from './support.mjs';
+import { Server, browser, root, sleep, until, watch } from './support.mjs';
 
 let model;
 let server;
@@ -85,4 +88,47 @@ test('when the server stops the page says so at once, and is there again when it
   await notice.waitFor({ state: 'detached', timeout: 30_000 });
   assert.equal(await count(), 1);
   await page.context().close();
+});
+
+for (const client of ['project', 'documented']) {
+  test(`when the server stops, the ${client} client of LiveTalking's, which is told nothing, sees its connection closed within a second`, async () => {
+    const own = await Server.start({ VISAVIS_SERVER__PAGE: path.join(root, 'tests/e2e/livetalking') });
+    const page = await (await chromium.newContext()).newPage();
+    await page.goto(`${own.url}/index.html`);
+    await page.evaluate((name) => globalThis[name](), client);
+    await until('pictures', () => page.evaluate(() => globalThis.shown().width > 0));
+    // `connectionState` is no measure: it stays `connected` while ICE is and DTLS is closed (W3C webrtc-pc, section 4.3.3), and
+    // Chromium misses ICE only 5 s later.
+    await page.evaluate(() => {
+      globalThis.endings = [];
+      for (const { transport } of globalThis.peer.getReceivers()) {
+        transport.onstatechange = () => transport.state === 'closed' && globalThis.endings.push(Date.now());
+      }
+    });
+    const told = Date.now();
+    assert.equal(await own.stop('SIGTERM'), 0);
+    await until('close_notify', () => page.evaluate(() => globalThis.endings.length > 0), 5_000);
+    const after = (await page.evaluate(() => globalThis.endings[0])) - told;
+    console.log(`${client}: DTLS closed ${after} ms after SIGTERM`);
+    assert.ok(after < 1_000, `${after} ms`);
+    await page.context().close();
+  });
+}
+
+test('when the server stops, aiortc says that its connection is closed within a second', async () => {
+  const own = await Server.start();
+  const peer = spawn(path.join(root, 'target/python-peer/bin/python'), [path.join(root, 'tests/e2e/ended_peer.py'), own.url]);
+  let said = '';
+  peer.stdout.on('data', (data) => (said += data));
+  peer.stderr.pipe(process.stderr);
+  const ended = once(peer, 'exit');
+  await until('a picture', () => said.includes('\n'));
+  const told = Date.now();
+  await own.stop('SIGTERM');
+  const [code] = await ended;
+  assert.equal(code, 0, said);
+  const [, state, at] = said.trim().split('\n');
+  console.log(`aiortc: ${state} ${at - told} ms after SIGTERM`);
+  assert.equal(state, 'closed');
+  assert.ok(at - told < 1_000, `${at - told} ms`);
 });

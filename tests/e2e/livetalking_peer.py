@@ -1,6 +1,6 @@
 """LiveTalking's stream as aiortc sees it: stamps, codecs, keyframes on request, and pictures over a lossy line. Prints one JSON line.
 
-usage: livetalking_peer.py URL vp8|h264
+usage: livetalking_peer.py URL vp8|h264 SECONDS
 """
 
 import asyncio
@@ -11,9 +11,10 @@ import time
 
 import aiohttp
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc.rtp import RtcpSrPacket
 
 LOSS = 0.05
-WATCH_S, ASK_S, LOSS_S = 3, 2, 8
+ASK_S, LOSS_S = 2, 8
 
 
 def begins_keyframe(codec, payload):
@@ -31,7 +32,7 @@ def begins_keyframe(codec, payload):
     return bool(payload[0] & 0x10) and payload[0] & 0x07 == 0 and payload[at] & 1 == 0
 
 
-async def watch(url, codec):
+async def watch(url, codec, seconds):
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     pc.addTransceiver("audio", direction="recvonly")
     video = pc.addTransceiver("video", direction="recvonly")
@@ -40,6 +41,7 @@ async def watch(url, codec):
     video.setCodecPreferences(wanted)
     packets = {"audio": [], "video": []}
     keyframes, pictures, lossy = [], [], [False]
+    ages, reports = {"audio": [], "video": []}, {}
 
     def spy(receiver):
         handle = receiver._handle_rtp_packet
@@ -48,7 +50,14 @@ async def watch(url, codec):
         async def handled(packet, arrival_time_ms):
             main.append(packet.ssrc)
             if packet.ssrc == main[0] and packet.payload:
-                packets[receiver._track.kind].append((packet.sequence_number, packet.timestamp))
+                kind = receiver._track.kind
+                packets[kind].append((packet.sequence_number, packet.timestamp))
+                if kind in reports:
+                    # How old it is by the sender's clock, which is this machine's.
+                    at, stamp = reports[kind]
+                    rate = 48_000 if kind == "audio" else 90_000
+                    ahead = (packet.timestamp - stamp + (1 << 31)) % (1 << 32) - (1 << 31)
+                    ages[kind].append(time.time() - at - ahead / rate)
                 if receiver._track.kind == "video" and begins_keyframe(codec, packet.payload):
                     keyframes.append(time.monotonic())
             if lossy[0] and random.random() < LOSS:
@@ -56,6 +65,15 @@ async def watch(url, codec):
             await handle(packet, arrival_time_ms=arrival_time_ms)
 
         receiver._handle_rtp_packet = handled
+        handle_report = receiver._handle_rtcp_packet
+
+        async def handled_report(packet):
+            if isinstance(packet, RtcpSrPacket) and main and packet.ssrc == main[0]:
+                info = packet.sender_info
+                reports[receiver._track.kind] = (info.ntp_timestamp / 2**32 - 2_208_988_800, info.rtp_timestamp)
+            await handle_report(packet)
+
+        receiver._handle_rtcp_packet = handled_report
 
     async def consume(track):
         while True:
@@ -73,7 +91,7 @@ async def watch(url, codec):
         async with http.post(url + "/offer", json=body) as reply:
             answer = await reply.json()
     await pc.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
-    await asyncio.sleep(2 + WATCH_S)
+    await asyncio.sleep(2 + seconds)
     ssrc = next(iter(video.receiver._RTCRtpReceiver__remote_streams))
     delays = []
     for _ in range(3):
@@ -88,6 +106,8 @@ async def watch(url, codec):
     result = {
         "codec": [line for line in answer["sdp"].splitlines() if line.startswith("a=rtpmap") and codec in line.lower()],
         "steps": {kind: steps(list_of) for kind, list_of in packets.items()},
+        "frames": {kind: len(set(stamp for _, stamp in list_of)) for kind, list_of in packets.items()},
+        "age_ms": {kind: [1000 * sorted(part)[len(part) // 2] for part in thirds(list_of)] for kind, list_of in ages.items()},
         "keyframe_ms": [delay and round(delay * 1000) for delay in delays],
         "lossy_fps": len(seen) / LOSS_S,
         "longest_gap_s": max(later - earlier for earlier, later in zip(seen, seen[1:])),
@@ -100,11 +120,16 @@ async def watch(url, codec):
 
 def steps(packets):
     """How far stamps go from frame to frame, where no packet between them is missing."""
-    found = set()
+    found = []
     for (number, stamp), (next_number, next_stamp) in zip(packets, packets[1:]):
         if next_number == (number + 1) & 0xFFFF and next_stamp != stamp:
-            found.add((next_stamp - stamp) & 0xFFFFFFFF)
-    return sorted(found)
+            found.append((next_stamp - stamp) & 0xFFFFFFFF)
+    return {step: found.count(step) for step in sorted(set(found))}
 
 
-asyncio.run(watch(sys.argv[1], sys.argv[2]))
+def thirds(values):
+    third = len(values) // 3
+    return [values[:third], values[third:-third], values[-third:]]
+
+
+asyncio.run(watch(sys.argv[1], sys.argv[2], int(sys.argv[3])))

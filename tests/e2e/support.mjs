@@ -14,6 +14,9 @@ import { chromium } from 'playwright-core';
 export const root = path.resolve(import.meta.dirname, '../..');
 export const binary = process.env.VISAVIS_BINARY ?? path.join(root, 'target/debug/visavis');
 
+/** Whether the checks that take minutes are asked for in full (CONTRIBUTING.md). */
+export const long = process.env.CHECKS === 'long';
+
 /** A port that was free a moment ago. */
 export async function freePort() {
   for (;;) {

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import hmac
 import json
+import os
 import struct
 import sys
 import time
@@ -23,6 +24,9 @@ OPUS = ctypes.CDLL("libopus.so.0")
 OPUS.opus_encoder_create.restype = ctypes.c_void_p
 OPUS.opus_decoder_create.restype = ctypes.c_void_p
 APPLICATION_VOIP = 2048
+
+# Several run at once, and a device that comes a second time takes its own place.
+NAME = "02:" + os.urandom(5).hex(":")
 
 
 class Encoder:
@@ -95,7 +99,7 @@ class Device:
          "inputSchema": {"type": "object", "properties": {"volume": {"type": "integer"}}, "required": ["volume"]}},
     ]
 
-    def __init__(self, url, version=1, device="02:00:00:00:00:01", mcp=False, headers=None):
+    def __init__(self, url, version=1, device=NAME, mcp=False, headers=None):
         self.url = url.replace("http", "ws", 1) + "/xiaozhi/v1/"
         self.version = version
         self.client = str(uuid.uuid4())
@@ -423,14 +427,14 @@ async def mcp(url, text, **_):
 
 
 # 14: who is not let in, and how it is told.
-async def refused(url, headers=None, device="02:00:00:00:00:01", **_):
+async def refused(url, headers=None, device=NAME, **_):
     async with Device(url, device=device, headers=headers) as peer:
         peer.rate, peer.session = 24_000, ""
         await peer.until("the close", lambda: peer.closed, timeout=15)
         return {"texts": [m for _, m in peer.got], "code": peer.closed}
 
 
-async def admitted(url, headers=None, device="02:00:00:00:00:01", key=None, age=0, **_):
+async def admitted(url, headers=None, device=NAME, key=None, age=0, **_):
     peer = Device(url, device=device, headers=headers)
     if key:
         peer.headers["Authorization"] = "Bearer " + token(key, peer.client, device, int(time.time()) - age)
@@ -449,7 +453,7 @@ async def silent(url, **_):
 
 
 # 20: the address and the token that the OTA route gives are good.
-async def ota(url, device="02:00:00:00:00:01", **_):
+async def ota(url, device=NAME, **_):
     client = str(uuid.uuid4())
     async with aiohttp.ClientSession() as http:
         body = {"version": 2, "application": {"name": "xiaozhi", "version": "1.7.6"}, "board": {"type": "test"}}

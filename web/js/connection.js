@@ -186,6 +186,8 @@ export class Connection extends EventTarget {
       this.#emit('peer', { pc, stream, channel });
       this.#enter('ice', { media: mediaAddress(answer.sdp) });
       await pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
+      // The server has no codec of ours for pictures, and would send a voice alone.
+      if (video.currentDirection !== 'recvonly') throw new api.ApiError('no_common_codec', '');
     } catch (error) {
       if (!stale()) this.#refused(error);
     }

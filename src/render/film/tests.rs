@@ -373,10 +373,10 @@ fn a_film_in_the_place_of_the_face_speaks_with_its_own_lips() {
     let own = Arc::new(load(&dir).unwrap());
     let (mut worker, changes, speech) = worker(&own);
     (0..120).for_each(|_| speech.send((TurnId(1), Item::Audio(loud()))).unwrap());
-    (0..6).for_each(|_| drop(worker.step()));
+    (0..6).for_each(|_| drop(worker.step(true)));
     changes.send(Change::Act(action, TurnId(0))).unwrap();
     let shut = mouth(&own.picture(0));
-    let pictures: Vec<_> = (0..40).map(|_| worker.step().unwrap().video).collect();
+    let pictures: Vec<_> = (0..40).map(|_| worker.step(true).unwrap().video).collect();
     for (n, picture) in (0_u64..).zip(&pictures) {
         assert!(n < 3 || mouth(picture) + 40 < shut, "picture {n}: {} of {shut}", mouth(picture));
         let (film, at) = if n < 30 { (&film, n) } else { (&own, n + 6) };
@@ -392,10 +392,10 @@ fn an_idle_life_with_a_face_stays_while_it_speaks() {
     let own = Arc::new(load(&dir).unwrap());
     let (mut worker, changes, speech) = worker(&own);
     changes.send(Change::Idle(Some(action))).unwrap();
-    let before: Vec<_> = (0..8).map(|_| worker.step().unwrap().video).collect();
+    let before: Vec<_> = (0..8).map(|_| worker.step(true).unwrap().video).collect();
     (0..60).for_each(|_| speech.send((TurnId(1), Item::Audio(loud()))).unwrap());
     speech.send((TurnId(1), Item::End)).unwrap();
-    let after: Vec<_> = (0..60).map(|_| worker.step().unwrap().video).collect();
+    let after: Vec<_> = (0..60).map(|_| worker.step(true).unwrap().video).collect();
     let shut = mouth(&film.picture(0));
     for (n, picture) in (0_u64..).zip(before.iter().chain(&after)) {
         assert_eq!(wall(picture), wall(&film.picture(n)), "picture {n}");
