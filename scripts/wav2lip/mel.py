@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the mel values that the test of render::wav2lip::mel compares with: tests/corpus/wav2lip/mel.bin.
+"""Writes the mel values that the test of render::lips::mel compares with: tests/corpus/wav2lip/mel.bin.
 
 Wav2Lip's recipe, said with librosa and scipy and nothing of ours: pre-emphasis 0.97, STFT 800/200/800 (centred, zeros
 outside), magnitude, Slaney bands 55 to 7600 Hz, decibels over 1e-5 less 20, scaled from -100..0 to -4..4 and cut there.

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::openai::Timeouts;
 use super::{ChatModel, Delta, Error, Fault, Message, Prompt, web};
+use crate::cause::cause;
 
 /// Longest answer, in bytes (L19).
 const LARGEST_ANSWER: usize = 64 << 10;
@@ -98,7 +99,7 @@ impl ChatModel for Services {
 }
 
 async fn ask(request: reqwest::RequestBuilder) -> Result<Delta, Error> {
-    let unavailable = |error: reqwest::Error| Error::new(Fault::Unavailable).because(&web::cause(&error));
+    let unavailable = |error: reqwest::Error| Error::new(Fault::Unavailable).because(&cause(&error));
     let response = request.send().await.map_err(unavailable)?;
     let status = response.status();
     if !status.is_success() {

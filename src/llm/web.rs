@@ -40,12 +40,3 @@ pub(super) async fn body(mut response: Response, limit: usize) -> reqwest::Resul
     }
     Ok((String::from_utf8_lossy(&bytes).into_owned(), true))
 }
-
-/// What lies at the bottom of a failed request: `Connection refused`.
-pub(super) fn cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(below) = cause.source() {
-        cause = below;
-    }
-    cause.to_string()
-}

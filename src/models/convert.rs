@@ -122,7 +122,7 @@ mod tests {
         (0..2).flat_map(mel).collect()
     }
 
-    /// Rows of HuBERT, each 32 x 32.
+    /// Rows of `HuBERT`, each 32 x 32.
     fn rows(count: usize) -> Vec<f32> {
         let value = |n: usize, at: usize| (at / 1_024 * 7 + at / 32 % 32 * 13 + at % 32 * 3 + n * 5) % 32;
         (0..2).flat_map(|n| (0..count * 1_024).map(move |at| value(n, at) as f32 / 16.0 - 1.0)).collect()

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Ended;
+use crate::cause::cause;
 use crate::config;
 use crate::rtc::{self, Broadcast};
 use crate::session::{Session, Shared};
@@ -42,7 +43,7 @@ pub(crate) enum Error {
     #[error("push.url is no address")]
     Address,
     /// Nobody answers. The address may hold a key, so it is not told.
-    #[error("{0}")]
+    #[error("nobody answers: {}", cause(.0))]
     Http(#[source] reqwest::Error),
     /// The server refuses.
     #[error("the server answers {status}")]

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::lost;
 use super::wire::{CallPiece, Choice, Chunk, code_of};
+use crate::cause::cause;
 use crate::llm::events::{EventError, MAX_EVENT_BYTES, events};
 use crate::llm::think::ThinkFilter;
 use crate::llm::{Call, Delta, Error, Fault, web};
@@ -82,7 +83,7 @@ impl Answer {
             // Whatever breaks after the end has broken nothing.
             Some(Err(_)) | None if reader.finished => self.end()?,
             None => return Err(broken("cut off").retryable(None)),
-            Some(Err(EventError::Body(error))) => return Err(broken(&web::cause(&error)).retryable(None)),
+            Some(Err(EventError::Body(error))) => return Err(broken(&cause(&error)).retryable(None)),
             Some(Err(error @ (EventError::TooLarge | EventError::NotText))) => return Err(broken(&error.to_string())),
         }
         Ok(())

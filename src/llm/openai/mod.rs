@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
 use super::{ChatModel, Delta, Error, Fault, Prompt, web};
+use crate::cause::cause;
 use crate::metrics;
 use crate::values::{Secret, seconds};
 use answer::Answer;
@@ -153,8 +154,8 @@ impl OpenAi {
     pub fn new(config: &Config, (name, variable): (&'static str, &'static str), timeouts: Timeouts) -> Result<Self, Error> {
         let url = format!("{}/chat/completions", config.base_url.trim_end_matches('/'));
         let url = Url::parse(&url).map_err(|error| Error::new(Fault::NotFound).because(&error.to_string()))?;
-        let http = web::client(&url, timeouts.connect)
-            .map_err(|error| Error::new(Fault::Unavailable).because(&web::cause(&error)))?;
+        let http =
+            web::client(&url, timeouts.connect).map_err(|error| Error::new(Fault::Unavailable).because(&cause(&error)))?;
         let bearer = config.api_key.reveal().map(|key| HeaderValue::from_str(&format!("Bearer {key}")));
         let key = match bearer {
             Some(Ok(mut bearer)) => {
@@ -275,7 +276,7 @@ impl ChatModel for OpenAi {
 /// A connection that does not come about, or breaks.
 fn lost(error: &reqwest::Error) -> Error {
     let fault = if error.is_timeout() { Fault::TimedOut } else { Fault::Unavailable };
-    Error::new(fault).because(&web::cause(error))
+    Error::new(fault).because(&cause(error))
 }
 
 /// What a status other than 200 means. Its body may be anything, also a proxy's page.

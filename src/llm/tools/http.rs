@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::{HttpConfig, MAX_RESULT_BYTES, Method, Spec, Tool, cut, header_map, web};
+use crate::cause::cause;
 
 pub(super) struct HttpTool {
     spec: Spec,
@@ -40,9 +41,9 @@ impl HttpTool {
         } else {
             request.json(&arguments)
         };
-        let response = request.send().await.map_err(|error| web::cause(&error))?;
+        let response = request.send().await.map_err(|error| cause(&error))?;
         let status = response.status();
-        let (text, all) = web::body(response, MAX_RESULT_BYTES).await.map_err(|error| web::cause(&error))?;
+        let (text, all) = web::body(response, MAX_RESULT_BYTES).await.map_err(|error| cause(&error))?;
         let text = if all { text } else { text + "…" };
         if status.is_success() { Ok(text) } else { Err(cut(format!("HTTP {status}: {text}"))) }
     }

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::{MAX_TOOLS, McpConfig, Spec, Tool, cut, header_map, no_parameters, web};
+use crate::cause::cause;
 use crate::llm::events::events;
 
 /// What we speak; a server may answer with an older one, which for tools is the same.
@@ -223,7 +224,7 @@ impl Server {
         if message["method"] != "initialize" {
             request = request.header(VERSION_HEADER, PROTOCOL_VERSION);
         }
-        let response = request.send().await.map_err(|error| McpError::Lost(web::cause(&error)))?;
+        let response = request.send().await.map_err(|error| McpError::Lost(cause(&error)))?;
         match response.status() {
             status if status.is_success() => Ok(response),
             StatusCode::NOT_FOUND if session.is_some() => Err(McpError::SessionEnded),
@@ -235,7 +236,7 @@ impl Server {
 /// The reply to request `id`: the body itself, or one of its events. Others are notifications of the server's.
 async fn reply_to(id: u64, response: Response) -> Result<Value, McpError> {
     if !web::is_event_stream(&response) {
-        let (text, _) = web::body(response, MAX_REPLY_BYTES).await.map_err(|error| McpError::Lost(web::cause(&error)))?;
+        let (text, _) = web::body(response, MAX_REPLY_BYTES).await.map_err(|error| McpError::Lost(cause(&error)))?;
         return serde_json::from_str(&text).map_err(|_| McpError::Garbage);
     }
     let mut events = Box::pin(events(response.bytes_stream(), MAX_REPLY_BYTES));

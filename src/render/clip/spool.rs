@@ -206,10 +206,10 @@ mod tests {
     fn room_is_bounded_and_comes_back_with_the_clip_that_had_it() {
         let spool = Spool::new(&std::env::temp_dir(), 100);
         let first = slot();
-        let _seen = InUse::new(&first, &spool);
+        let seen = InUse::new(&first, &spool);
         let kept = spool.keep(&first, 20, 4).unwrap();
         assert!(kept.is_some() && spool.keep(&slot(), 6, 4).unwrap().is_none());
-        drop((first, _seen));
+        drop((first, seen));
         assert!(spool.keep(&slot(), 25, 4).unwrap().is_some());
     }
 

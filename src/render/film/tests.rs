@@ -293,7 +293,7 @@ fn pictures_that_are_asked_together_follow_a_voice_that_is_told_anew() {
     let film = load_ultralight(&dir);
     let mouth = |picture: &VideoFrame| luma_at(picture, 52, 65);
     let shut = mouth(&film.picture(0));
-    for pause in [2, 5, 9, 20] {
+    for pause in [2, 9] {
         let mut face = FilmFace::new(Arc::clone(&film));
         play(&mut face, 20, 10 + pause);
         let from = (10 + pause) * PICTURE;
@@ -413,7 +413,7 @@ fn a_film_that_fills_another_size_knows_where_its_face_is() {
     assert_eq!(film.size(), (64, 40));
     let (place, picture) = (film.place(4).unwrap(), film.picture(4));
     let skin = |x: i32, y: i32| luma_at(&picture, x as usize, y as usize).abs_diff(luma_at(&picture, 32, 20)) < 8;
-    let (left, right, middle) = (place.x0, place.x1, (place.y0 + place.y1) / 2);
+    let (left, right, middle) = (place.x0, place.x1, i32::midpoint(place.y0, place.y1));
     assert!(skin(left + 2, middle) && skin(right - 3, middle) && !skin(left - 3, middle) && !skin(right + 2, middle));
     assert!(place.y0 < 3 && place.y1 > 37, "{place:?}: the middle is what fills it");
 }

@@ -31,8 +31,11 @@ pub(super) struct Graph {
     batch: Option<usize>,
 }
 
+/// The inputs of a graph: names and shapes.
+pub(super) type Inputs = Vec<(String, Vec<i64>)>;
+
 /// The bytes of the file at `path` as a session, and the shapes of its inputs by name; empty: no tensor of f32.
-pub(super) fn open(path: &Path, file: &NetworkFile, same_shapes: bool) -> Result<(Session, Vec<(String, Vec<i64>)>), Error> {
+pub(super) fn open(path: &Path, file: &NetworkFile, same_shapes: bool) -> Result<(Session, Inputs), Error> {
     let failed = |path: &Path, source| Error::Load { path: path.to_owned(), source };
     let runtime = onnx::runtime(&file.library).map_err(|e| failed(&file.library, e))?;
     let graph = std::fs::read(path).map_err(|e| failed(path, e.into()))?;

@@ -1,4 +1,4 @@
-//! What Ultralight's networks hear: HuBERT (large, 16 kHz), a row of 1024 numbers each 20 ms.
+//! What Ultralight's networks hear: `HuBERT` (large, 16 kHz), a row of 1024 numbers each 20 ms.
 //!
 //! In: a second of sound, brought to mean 0 and variance 1 as its feature extractor does it. Out: its last layer. The graph is
 //! the operator's, an ONNX file; all films share one, on a thread of its own.

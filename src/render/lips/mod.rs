@@ -175,7 +175,8 @@ impl LipSync for FilmFace {
 
     fn listen(&mut self, start: u64, sound: &AudioFrame) {
         if start < self.sound.until() {
-            // Told anew: what was asked with the old sound is worth nothing.
+            // Told anew: what was asked with the old sound is worth nothing, and what follows is not known yet.
+            self.sound.cut(start);
             let ahead = self.ahead();
             self.asked.retain(|(at, _)| at + ahead <= start);
             let first = start.saturating_sub(ahead).next_multiple_of(PICTURE);
@@ -186,7 +187,7 @@ impl LipSync for FilmFace {
     }
 
     fn fall_silent(&mut self, at: u64) {
-        self.sound.silence_until(at + 2 * self.ahead() + u64::from(BRIDGE) * PICTURE);
+        self.sound.silence_until(at + self.ahead() + u64::from(BRIDGE) * PICTURE);
         self.ask_ahead();
     }
 

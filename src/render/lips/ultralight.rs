@@ -1,6 +1,6 @@
-//! Ultralight-Digital-Human: a network that was trained for one person, and hears through HuBERT.
+//! Ultralight-Digital-Human: a network that was trained for one person, and hears through `HuBERT`.
 //!
-//! In: 16 or 32 rows of HuBERT around the picture, and the square around nose, mouth and chin, 160 × 160, as it is and with all
+//! In: 16 or 32 rows of `HuBERT` around the picture, and the square around nose, mouth and chin, 160 × 160, as it is and with all
 //! but its rim black. Out: that square. Every film has one of its own, `ultralight.onnx` or `ultralight.pth` in its folder.
 
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ const FILL: Fill = |six, face, side| {
     planes(masked, face, side, |x, y| (left..right).contains(&x) && (top..bottom).contains(&y));
 };
 
-/// The last of 16 rows ends 165 ms after the picture's first sample, that of 32 rows 325. HuBERT hears better with a little
+/// The last of 16 rows ends 165 ms after the picture's first sample, that of 32 rows 325. `HuBERT` hears better with a little
 /// more than that. Four pictures share a run of it, as long as sound is known so far ahead (`render::worker`).
 fn reach(rows: usize) -> Reach {
     let (future, together) = if rows == 16 { (10 * ROW, 4) } else { (17 * ROW, 1) };
@@ -86,7 +86,7 @@ fn around(heard: &[f32], middle: usize, rows: usize) -> Option<Vec<f32>> {
     Some(heard.get((middle - rows / 2) * WIDTH..(middle + rows / 2) * WIDTH)?.to_vec())
 }
 
-/// What a network of 16 or 32 rows hears of one picture fits into what HuBERT says.
+/// What a network of 16 or 32 rows hears of one picture fits into what `HuBERT` says.
 const _: () = assert!(WIDTH == 32 * 32 && SAMPLES.is_multiple_of(ROW));
 
 #[cfg(test)]
@@ -98,11 +98,12 @@ mod tests {
         let side = SIDE as usize;
         let mut six = vec![9.0; 6 * side * side];
         FILL(&mut six, &vec![255; 3 * side * side], side);
-        assert!(six[..3 * side * side].iter().all(|value| *value == 1.0));
-        let masked = |x: usize, y: usize| six[(3 * side + y) * side + x];
+        let bytes: Vec<u8> = six.iter().map(|value| (value * 255.0) as u8).collect();
+        assert!(bytes[..3 * side * side].iter().all(|value| *value == 255));
+        let masked = |x: usize, y: usize| bytes[(3 * side + y) * side + x];
         // OpenCV's rectangle of 150 x 145 from 5, 5 on.
-        assert_eq!([(4, 80), (5, 80), (154, 80), (155, 80)].map(|(x, y)| masked(x, y)), [1.0, 0.0, 0.0, 1.0]);
-        assert_eq!([(80, 4), (80, 5), (80, 149), (80, 150)].map(|(x, y)| masked(x, y)), [1.0, 0.0, 0.0, 1.0]);
+        assert_eq!([(4, 80), (5, 80), (154, 80), (155, 80)].map(|(x, y)| masked(x, y)), [255, 0, 0, 255]);
+        assert_eq!([(80, 4), (80, 5), (80, 149), (80, 150)].map(|(x, y)| masked(x, y)), [255, 0, 0, 255]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::cause::cause;
 use crate::media::{Mp3Error, ResampleError};
 
 /// Longest name of an error that is kept from a service's answer.
@@ -110,15 +111,6 @@ impl From<reqwest::Error> for Fault {
         }
         Self::Cut
     }
-}
-
-/// The innermost reason, which says more than "error sending request".
-pub(super) fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 /// `code` if it is a name and not a sentence, which might repeat what was to be said.

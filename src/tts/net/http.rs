@@ -13,6 +13,7 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::{Encoding, Fault, Out, SoundDecoder, body};
+use crate::cause::cause;
 use crate::tts::{Error, Timeouts};
 
 /// Bytes that are decoded in one go, so that the runtime is not held up: under 200 µs even of MP3.
@@ -41,7 +42,7 @@ impl Http {
             .connect_timeout(timeouts.connect.0)
             .user_agent(concat!("visavis/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| setting(super::fault::cause(&error)))?;
+            .map_err(|error| setting(cause(&error)))?;
         Ok(Self { client, base })
     }
 

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::Fault;
+use crate::cause::cause;
 
 /// Largest message: ten seconds of raw sound in base64 are 640 KiB.
 const LARGEST_MESSAGE: usize = 1 << 20;
@@ -50,7 +51,7 @@ impl Socket {
                 Err(Fault::Status { status: response.status().as_u16(), code: None, retry_after: wait_of(&response) })
             }
             Ok(Err(Error::Protocol(_))) => Err(Fault::Garbled("no WebSocket at this address")),
-            Ok(Err(error)) => Err(Fault::Connect(super::fault::cause(&error))),
+            Ok(Err(error)) => Err(Fault::Connect(cause(&error))),
         }
     }
 
