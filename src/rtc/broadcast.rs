@@ -21,10 +21,10 @@ use crate::codec::VideoCodec;
 use crate::metrics;
 use crate::track::MediaSink;
 
-/// Our numbers of the codecs, Chromium's.
+/// Our numbers of the codecs, which are OBS': servers that do not read an offer's (xiu) take no others.
 const OPUS: u8 = 111;
-const H264: u8 = 102;
-const H264_RTX: u8 = 103;
+const H264: u8 = 96;
+const H264_RTX: u8 = 97;
 /// Constrained baseline, level 3.1: what our encoder makes and every server takes.
 const H264_PARAMETERS: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
 /// How a STUN server of the other side is asked: media does not wait for it.
