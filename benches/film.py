@@ -118,7 +118,7 @@ def main():
     plan.append(("talker, 96 (tests)", ROOT / "tests/corpus/wav2lip/talker.onnx", 96))
     for name, network, side in plan:
         one, four = (raw(str(network), side, together, 5) for together in (1, 4))
-        answers = serve(network, options.out, lambda url: bench(url, "--latency", 15))
+        answers = serve(network, options.out, lambda url: bench(url, "--latency", 8))
         lips, silence = answers["text_to_lips_p50_ms"], answers["interrupt_to_silence_p95_ms"]
         for sessions in (1, 4):
             seen = serve(network, options.out, lambda url: speaking(url, sessions, options.seconds))

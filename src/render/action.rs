@@ -168,15 +168,15 @@ impl Stage {
         [self.idle.as_mut(), acting].into_iter().flatten().filter_map(|played| played.face.as_mut())
     }
 
-    /// The picture of sample `at`; nobody sees the other film.
-    pub(super) fn picture(&mut self, shown: &Shown, at: u64, sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
+    /// The picture of sample `at`, for whose mouth one `waits`, or not; nobody sees the other film.
+    pub(super) fn picture(&mut self, shown: &Shown, at: u64, sound: &[AudioFrame; 2], waits: bool) -> Arc<VideoFrame> {
         let acting = self.acting.as_mut().map(|acting| &mut acting.played);
         let (seen, other) = if shown.acted { (acting, self.idle.as_mut()) } else { (self.idle.as_mut(), acting) };
         if let Some(face) = other.and_then(|played| played.face.as_mut()) {
             face.pass(at, sound);
         }
         match seen.and_then(|played| played.face.as_mut()) {
-            Some(face) => face.picture(at, sound),
+            Some(face) => face.show(at, waits),
             None => shown.film.picture(shown.n),
         }
     }

@@ -205,18 +205,21 @@ impl Worker {
             self.fade.end();
             return Arc::clone(latest);
         }
-        if let (Some(latest), false) = (&self.latest, draws) {
-            metrics::picture_skipped();
-            self.face.pass(self.at, sound);
-            self.stage.pass(self.at, sound);
-            return Arc::clone(latest);
-        }
         let picture = if let Some(film) = film {
             self.face.pass(self.at, sound);
-            self.stage.picture(film, self.at, sound)
+            self.stage.picture(film, self.at, sound, draws)
         } else {
             self.stage.pass(self.at, sound);
-            self.face.picture(self.at, sound)
+            match &self.latest {
+                Some(latest) if !draws => {
+                    let Some(picture) = self.face.quick_picture(self.at, sound) else {
+                        metrics::picture_skipped();
+                        return Arc::clone(latest);
+                    };
+                    picture
+                }
+                _ => self.face.picture(self.at, sound),
+            }
         };
         let picture = self.fade.show(film.map(|film| &film.film), self.latest.as_ref(), picture);
         Arc::clone(self.latest.insert(picture))

@@ -161,6 +161,24 @@ fn what_nobody_sees_is_not_asked_of_the_network_and_comes_back_when_somebody_loo
 }
 
 #[test]
+fn where_there_is_no_time_the_film_and_its_mouth_go_on_with_what_is_known() {
+    let dir = film_dir();
+    let film = Arc::new(load(&dir).unwrap());
+    let mut face = FilmFace::new(Arc::clone(&film));
+    play(&mut face, 60, 8);
+    let (mut walls, mut mouths) = (Vec::new(), Vec::new());
+    for n in 8..16 {
+        let picture = face.quick_picture(n * PICTURE, &[AudioFrame::SILENCE; 2]).unwrap();
+        walls.push(luma_at(&picture, 2, 2));
+        mouths.push(mouth(&picture));
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+    let filmed: Vec<u8> = (8..16).map(|n| luma_at(&film.picture(n), 2, 2)).collect();
+    assert_eq!(walls, filmed);
+    assert!(mouths.iter().all(|level| level + 40 < mouth(&film.picture(0))), "{mouths:?}");
+}
+
+#[test]
 fn faces_that_lie_in_the_folder_are_taken_if_they_have_the_networks_size() {
     let dir = film_dir();
     let faces = dir.path().join("anna/face_imgs");

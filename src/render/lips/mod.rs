@@ -141,8 +141,9 @@ impl FilmFace {
         }
     }
 
-    /// Whether the network's mouth belongs into the picture of sample `at`; if so, it is the newest that there is.
-    fn mouth(&mut self, at: u64) -> bool {
+    /// Whether the network's mouth belongs into the picture of sample `at`; if so, it is the newest that there is, if one `waits`
+    /// for it the right one.
+    fn mouth(&mut self, at: u64, waits: bool) -> bool {
         if self.next <= at {
             // The sound came no sooner than it is heard.
             self.next = at;
@@ -152,7 +153,7 @@ impl FilmFace {
             self.asked.pop_front();
         }
         let Some((_, answer)) = self.asked.pop_front_if(|(asked, _)| *asked == at) else { return false };
-        if let Some(made) = answer.wait() {
+        if let Some(made) = if waits { answer.wait() } else { answer.look() } {
             self.shown = made;
             self.late.clear();
             return true;
@@ -165,6 +166,24 @@ impl FilmFace {
             self.late.drain(..=n);
         }
         true
+    }
+
+    /// The picture of sample `at`, for whose mouth one `waits`, or not.
+    pub(super) fn show(&mut self, at: u64, waits: bool) -> Arc<VideoFrame> {
+        self.seen = true;
+        let number = self.number(at);
+        let speaks = self.mouth(at, waits);
+        self.due = at + PICTURE;
+        let step = if speaks && !self.shown.is_empty() { 1.0 / RISE } else { -1.0 / FALL };
+        self.strength = (self.strength + step).clamp(0.0, 1.0);
+        self.sound.forget_before(self.next.min(at + PICTURE));
+        let picture = self.film.picture(number);
+        let (Some(place), true) = (self.film.place(number), self.strength > 0.0) else { return picture };
+        let mut picture = Arc::unwrap_or_clone(picture);
+        let (face, side) = (self.film.face(number), self.film.network().side() as usize);
+        let mask = self.film.network().mask();
+        self.paste.lay(&mut picture, place, [&self.shown, &face], side, mask, self.strength);
+        Arc::new(picture)
     }
 }
 
@@ -211,19 +230,11 @@ impl LipSync for FilmFace {
     fn gesture(&mut self, _at: u64, _gesture: Gesture) {}
 
     fn picture(&mut self, at: u64, _sound: &[AudioFrame; 2]) -> Arc<VideoFrame> {
-        self.seen = true;
-        let number = self.number(at);
-        let speaks = self.mouth(at);
-        self.due = at + PICTURE;
-        let step = if speaks && !self.shown.is_empty() { 1.0 / RISE } else { -1.0 / FALL };
-        self.strength = (self.strength + step).clamp(0.0, 1.0);
-        self.sound.forget_before(self.next.min(at + PICTURE));
-        let picture = self.film.picture(number);
-        let (Some(place), true) = (self.film.place(number), self.strength > 0.0) else { return picture };
-        let mut picture = Arc::unwrap_or_clone(picture);
-        let (face, side) = (self.film.face(number), self.film.network().side() as usize);
-        let mask = self.film.network().mask();
-        self.paste.lay(&mut picture, place, [&self.shown, &face], side, mask, self.strength);
-        Arc::new(picture)
+        self.show(at, true)
+    }
+
+    /// What takes time is the network.
+    fn quick_picture(&mut self, at: u64, _sound: &[AudioFrame; 2]) -> Option<Arc<VideoFrame>> {
+        Some(self.show(at, false))
     }
 }
