@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import { Setting, cannot } from './netns.mjs';
 import { Server, inbound, sleep, until } from './support.mjs';
 
@@ -12,13 +12,10 @@ let here;
 let server;
 let network;
 
-before(async () => {
-  if (cannot) return;
-  here = await Setting.make();
-  ({ server, network } = here);
+Setting.forAll((made) => {
+  here = made;
+  ({ server, network } = made);
 });
-afterEach(() => here?.clear());
-after(() => here?.stop());
 
 /** The path that media takes: `udp` or `tcp`. */
 const protocol = (page) => page.evaluate(async () => {

@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { after, afterEach, before } from 'node:test';
 import { chromium } from 'playwright-core';
 import { Server, launchOptions, until, watch } from './support.mjs';
 
@@ -100,6 +101,18 @@ export class Network {
 
 /** A server on this machine and a browser in a network of its own. */
 export class Setting {
+  /** One for all tests of a file, which `take` gets before the first; what a test leaves in it is cleared. */
+  static forAll(take) {
+    let made;
+    before(async () => {
+      if (cannot) return;
+      made = await Setting.make();
+      take(made);
+    });
+    afterEach(() => made?.clear());
+    after(() => made?.stop());
+  }
+
   /** What ends with the present test, the last first. */
   stopping = [];
 

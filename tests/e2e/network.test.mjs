@@ -1,7 +1,7 @@
 // Networks that go for a while, and change: a viewer is back within seconds, in the same conversation.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import { Setting, cannot } from './netns.mjs';
 import { inbound, sleep, until } from './support.mjs';
 
@@ -9,13 +9,10 @@ let here;
 let server;
 let network;
 
-before(async () => {
-  if (cannot) return;
-  here = await Setting.make();
-  ({ server, network } = here);
+Setting.forAll((made) => {
+  here = made;
+  ({ server, network } = made);
 });
-afterEach(() => here?.clear());
-after(() => here?.stop());
 
 const decoded = async (page) => (await inbound(page)).video?.framesDecoded ?? 0;
 const status = (page) => page.locator('.status').textContent();

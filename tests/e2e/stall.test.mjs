@@ -2,7 +2,7 @@
 // server again: over UDP as close as before, over TCP nearly so.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import { Setting, cannot } from './netns.mjs';
 import { inbound, sleep, until } from './support.mjs';
 
@@ -13,13 +13,10 @@ let here;
 let server;
 let network;
 
-before(async () => {
-  if (cannot) return;
-  here = await Setting.make();
-  ({ server, network } = here);
+Setting.forAll((made) => {
+  here = made;
+  ({ server, network } = made);
 });
-afterEach(() => here?.clear());
-after(() => here?.stop());
 
 /**
  * How old what is played now is, in ms: a receiver says when the sender's clock, which is this machine's, stamped it (webrtc-stats,
