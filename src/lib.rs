@@ -32,6 +32,7 @@ pub mod server;
 
 mod backoff;
 pub mod bench;
+pub mod ask;
 pub mod cause;
 pub mod cli;
 pub mod config;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// `models` (files on disk) and `metrics` stand at the bottom, since a voice checks its files and every stage counts. The
 /// configuration stands on the stages that define their own sections. `offline` is `visavis render`: a peer of `http`.
 const LAYERS: &[&[&str]] = &[
-    &["backoff", "cause", "media", "metrics", "models", "places", "values"],
+    &["ask", "backoff", "cause", "media", "metrics", "models", "places", "values"],
     &["onnx"],
     &["asr", "llm", "minicpm", "sentence", "speakable", "tts", "codec", "render"],
     &["config", "studio", "track"],

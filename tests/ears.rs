@@ -190,7 +190,7 @@ async fn whatever_http_does_wrong_is_an_error_that_says_what() {
             Http::Status(429, "retry-after: 7\r\n"),
             |e| matches!(e, Error::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 7),
         ),
-        (Http::Status(500, ""), |e| matches!(e, Error::Refused { status: 500, .. }) && e.is_retryable()),
+        (Http::Status(500, ""), |e| matches!(e, Error::Refused { status: 500, .. })),
         (Http::Status(302, "location: http://169.254.169.254/\r\n"), |e| matches!(e, Error::Refused { status: 302, .. })),
         (Http::Body("<html>"), |e| matches!(e, Error::Garbled { .. })),
         (Http::Body("{}"), |e| matches!(e, Error::Garbled { .. })),
@@ -199,7 +199,7 @@ async fn whatever_http_does_wrong_is_an_error_that_says_what() {
         (Http::Truncated, |e| matches!(e, Error::Broken { .. })),
         (Http::HangUp, |e| matches!(e, Error::Broken { .. })),
         (Http::Endless, |e| matches!(e, Error::Garbled { what: "more than 64 KiB", .. })),
-        (Http::Stall, |e| matches!(e, Error::Timeout { .. }) && e.is_retryable()),
+        (Http::Stall, |e| matches!(e, Error::Timeout { .. })),
     ];
     for (n, (behaviour, expected)) in cases.into_iter().enumerate() {
         let config = config(standin::http(behaviour).await);

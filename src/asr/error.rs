@@ -92,14 +92,3 @@ pub enum Error {
         what: &'static str,
     },
 }
-
-impl Error {
-    /// Whether the same utterance may succeed at another try.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Busy { .. } | Self::Broken { .. } => true,
-            Self::Refused { status, .. } => *status >= 500,
-            _ => false,
-        }
-    }
-}

@@ -11,6 +11,7 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::Error;
+use crate::ask::ask;
 use crate::media::write_wav;
 
 /// Who does not take a connection within this is not there (limit L19).
@@ -59,8 +60,8 @@ impl Service {
         self.client.post(self.url.clone())
     }
 
-    /// Sends `request`; the text that comes back.
-    pub(super) async fn text(&self, request: RequestBuilder) -> Result<String, Error> {
+    /// Sends what `request` makes; the text that comes back.
+    pub(super) async fn text(&self, request: impl Fn() -> RequestBuilder) -> Result<String, Error> {
         let answer = self.json(request).await?;
         match (&answer["text"], &answer["error"]) {
             (Value::String(text), _) => Ok(text.clone()),
@@ -69,9 +70,9 @@ impl Service {
         }
     }
 
-    /// Sends `request`; the JSON that comes back.
-    pub(super) async fn json(&self, request: RequestBuilder) -> Result<Value, Error> {
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
+    /// Sends what `request` makes; the JSON that comes back.
+    pub(super) async fn json(&self, request: impl Fn() -> RequestBuilder) -> Result<Value, Error> {
+        let response = ask(request).await.map_err(|error| self.failed(&error))?;
         if !response.status().is_success() {
             return Err(self.refusal(&response));
         }

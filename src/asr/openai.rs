@@ -33,15 +33,19 @@ impl OpenAi {
 
 impl SpeechToText for OpenAi {
     fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>> {
-        let mut form = http::form(&utterance).text("model", self.model.clone()).text("response_format", "json");
-        if let Some(code) = self.language.code() {
-            form = form.text("language", code);
-        }
-        let mut request = self.service.post().multipart(form);
-        if let Some(key) = self.api_key.reveal() {
-            request = request.bearer_auth(key);
-        }
         let (service, language) = (Arc::clone(&self.service), self.language.code());
-        stream::once(async move { Ok(text::transcript(&service.text(request).await?, language)) }).boxed()
+        let (api_key, model) = (self.api_key.clone(), self.model.clone());
+        let request = move |service: &Service| {
+            let mut form = http::form(&utterance).text("model", model.clone()).text("response_format", "json");
+            if let Some(code) = language {
+                form = form.text("language", code);
+            }
+            let request = service.post().multipart(form);
+            match api_key.reveal() {
+                Some(key) => request.bearer_auth(key),
+                None => request,
+            }
+        };
+        stream::once(async move { Ok(text::transcript(&service.text(|| request(&service)).await?, language)) }).boxed()
     }
 }

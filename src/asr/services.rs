@@ -25,11 +25,10 @@ impl Services {
 impl SpeechToText for Services {
     fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>> {
         // They know no "auto": Mandarin is what they take for granted.
-        let form = http::form(&utterance).text("language", self.language.code().unwrap_or("zh"));
-        let request = self.service.post().multipart(form);
         let (service, language) = (Arc::clone(&self.service), self.language.code());
         let heard = async move {
-            let answer = service.json(request).await?;
+            let form = || http::form(&utterance).text("language", language.unwrap_or("zh"));
+            let answer = service.json(|| service.post().multipart(form())).await?;
             let text = answer["data"]["transcription"].as_str().filter(|_| answer["code"] == 0);
             let garbled = Error::Garbled { provider: "services", what: "JSON without data.transcription" };
             Ok(text::transcript(text.ok_or(garbled)?, language))

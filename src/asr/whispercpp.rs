@@ -24,13 +24,17 @@ impl WhisperCpp {
 
 impl SpeechToText for WhisperCpp {
     fn transcribe(&self, utterance: Arc<[i16]>) -> BoxStream<'static, Result<Transcript, Error>> {
-        let form = http::form(&utterance)
-            .text("temperature", "0.0")
-            .text("temperature_inc", "0.2")
-            .text("response_format", "json")
-            .text("language", self.language.code().unwrap_or("auto"));
-        let request = self.service.post().multipart(form);
         let (service, language) = (Arc::clone(&self.service), self.language.code());
-        stream::once(async move { Ok(text::transcript(&service.text(request).await?, language)) }).boxed()
+        let heard = async move {
+            let form = || {
+                http::form(&utterance)
+                    .text("temperature", "0.0")
+                    .text("temperature_inc", "0.2")
+                    .text("response_format", "json")
+                    .text("language", language.unwrap_or("auto"))
+            };
+            Ok(text::transcript(&service.text(|| service.post().multipart(form())).await?, language))
+        };
+        stream::once(heard).boxed()
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::openai::Timeouts;
 use super::{ChatModel, Delta, Error, Fault, Message, Prompt, web};
+use crate::ask::ask;
 use crate::cause::cause;
 
 /// Longest answer, in bytes (L19).
@@ -91,16 +92,17 @@ impl ChatModel for Services {
         let body = json!({
             "prompt": asked, "history": [], "max_length": max_length, "temperature": temperature, "top_p": top_p,
         });
-        let request = self.client.post(&self.url).json(&body);
+        let (client, url) = (self.client.clone(), self.url.clone());
+        let request = move || client.post(&url).json(&body);
         let patience = self.patience;
-        let answer = async move { timeout(patience, ask(request)).await.unwrap_or(Err(Fault::TimedOut.into())) };
+        let answer = async move { timeout(patience, chat(request)).await.unwrap_or(Err(Fault::TimedOut.into())) };
         stream::once(answer).boxed()
     }
 }
 
-async fn ask(request: reqwest::RequestBuilder) -> Result<Delta, Error> {
+async fn chat(request: impl Fn() -> reqwest::RequestBuilder) -> Result<Delta, Error> {
     let unavailable = |error: reqwest::Error| Error::new(Fault::Unavailable).because(&cause(&error));
-    let response = request.send().await.map_err(unavailable)?;
+    let response = ask(request).await.map_err(unavailable)?;
     let status = response.status();
     if !status.is_success() {
         let fault = match status.as_u16() {

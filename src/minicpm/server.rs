@@ -6,6 +6,7 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use super::{Error, Place};
+use crate::ask::ask;
 
 /// The server may load a voice to imitate.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,7 +73,8 @@ impl Server {
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, Error> {
-    let response = request.send().await.map_err(|_| Error::Unreachable)?;
+    let again = || request.try_clone().expect("JSON is kept in memory");
+    let response = ask(again).await.map_err(|_| Error::Unreachable)?;
     match response.status() {
         status if status.is_success() => Ok(response),
         reqwest::StatusCode::SERVICE_UNAVAILABLE => Err(Error::Busy),

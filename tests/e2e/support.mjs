@@ -34,6 +34,9 @@ export async function freePort() {
   }
 }
 
+/** Servers that run, for what a failing test tells of them. */
+const servers = new Set();
+
 /** A running server. `env` overrides its configuration; `args` are another command. */
 export class Server {
   constructor(port, env, host, args) {
@@ -59,6 +62,8 @@ export class Server {
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream.on('data', (data) => (this.log += data));
     }
+    servers.add(this);
+    this.process.once('exit', () => servers.delete(this));
     while (!(await this.get('/readyz').catch(() => null))) {
       if (this.process.exitCode !== null || performance.now() - began > 60_000) {
         throw new Error(`the server did not start:\n${this.log}`);
@@ -282,14 +287,16 @@ function coarseLag(reference, recording, rate) {
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Polls until `probe` is true; throws what it was waiting for. */
+/** Polls until `probe` is true; throws what it was waiting for, and the last that servers said. */
 export async function until(what, probe, timeout = 30_000) {
   const began = performance.now();
   for (;;) {
     if (await probe()) return performance.now() - began;
-    if (performance.now() - began > timeout) throw new Error(`waited ${timeout} ms for ${what}`);
+    if (performance.now() - began > timeout) break;
     await sleep(50);
   }
+  const logs = [...servers].map(({ port, log }) => `the server at ${port} said last:\n${log.slice(-2_000)}`);
+  throw new Error([`waited ${timeout} ms for ${what}`, ...logs].join('\n'));
 }
 
 /** Waits until a relay answers a STUN request (RFC 8489 §5). */
