@@ -225,12 +225,12 @@ async fn relay(config: &Config) -> Vec<Finding> {
         return vec![fair("relay", "no_turn", "")];
     }
     let (username, password) = turn.secret.reveal().map(turn_credentials).unwrap_or_default();
-    // Those of TLS take the same password.
     let mut found = Vec::new();
-    for url in turn.urls.iter().filter(|url| url.starts_with("turn:")) {
+    for url in &turn.urls {
         found.push(match try_relay(url, &username, &password).await {
             Ok(()) => good("relay", url.clone()),
             Err(RelayFault::Refused) => bad("relay", "turn_auth", url.clone()),
+            Err(RelayFault::Untrusted) => bad("relay", "turn_untrusted", url.clone()),
             Err(RelayFault::Silent | RelayFault::Failed(_)) => bad("relay", "turn_unreachable", url.clone()),
         });
     }

@@ -57,12 +57,13 @@ pub(super) async fn find(mux: &UdpMux, servers: &StunServers) -> Option<SocketAd
     None
 }
 
-/// The address of a server; the port may be missing (RFC 7064 §3.2).
+/// The address of a server; the port may be missing (RFC 7064 §3.2, RFC 7065 §3.2).
 pub(super) async fn resolve(url: &str, v4: bool) -> Option<SocketAddr> {
     let host = url.split_once(':')?.1;
     let host = host.split('?').next()?;
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let host = if has_port { host.to_owned() } else { format!("{host}:3478") };
+    let port = if url.starts_with("turns:") { 5349 } else { 3478 };
+    let host = if has_port { host.to_owned() } else { format!("{host}:{port}") };
     let mut found = timeout(RESOLVE_TIMEOUT, lookup_host(host)).await.ok()?.ok()?;
     found.find(|address| address.is_ipv4() == v4)
 }

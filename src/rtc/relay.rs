@@ -1,18 +1,22 @@
-//! Whether a TURN server takes a name and a password: one allocation, asked for by UDP or TCP, which
+//! Whether a TURN server takes a name and a password: one allocation, asked for by UDP, TCP or TLS, which
 //! is given back at once (RFC 8656 §7).
 //!
 //! In: a URL and what to say there. Out: that it works, or what is wrong. For `visavis doctor`; viewers talk to the relay themselves.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
 use sha1::Sha1;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::reflexive::resolve;
 use super::stun::{self, Transaction};
@@ -44,14 +48,17 @@ pub enum RelayFault {
     /// Nobody there, or nothing gets there.
     #[error("it does not answer")]
     Silent,
+    /// Whoever answers by TLS is not who the URL says, by this machine's list of authorities.
+    #[error("its certificate is not trusted")]
+    Untrusted,
     /// It answers with this error.
     #[error("it answers with the error {0}")]
     Failed(u16),
 }
 
-/// Asks the relay at `url` (`turn:host:port?transport=`, UDP if it does not say) for an allocation.
+/// Asks the relay at `url` (`turn:host:port?transport=`, UDP if it does not say; `turns:` is TLS) for an allocation.
 pub async fn try_relay(url: &str, username: &str, password: &str) -> Result<(), RelayFault> {
-    let mut line = Line::open(url).await.ok_or(RelayFault::Silent)?;
+    let mut line = Line::open(url).await?;
     let challenge = line.ask(|transaction| message(ALLOCATE, transaction, &[(REQUESTED_TRANSPORT, UDP)])).await?;
     if challenge.starts_with(&ALLOCATED) {
         return Ok(());
@@ -76,18 +83,26 @@ pub async fn try_relay(url: &str, username: &str, password: &str) -> Result<(), 
 /// The way to a relay. What UDP loses is said again; TCP loses nothing.
 enum Line {
     Udp(UdpSocket),
-    Tcp(TcpStream),
+    Stream(Box<dyn Stream>),
 }
 
+/// TCP, or TLS over it.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 impl Line {
-    async fn open(url: &str) -> Option<Self> {
-        let server = resolve(url, true).await?;
-        if url.ends_with("transport=tcp") {
-            return Some(Self::Tcp(timeout(PATIENCE, TcpStream::connect(server)).await.ok()?.ok()?));
+    async fn open(url: &str) -> Result<Self, RelayFault> {
+        let silent = |_| RelayFault::Silent;
+        let server = resolve(url, true).await.ok_or(RelayFault::Silent)?;
+        let is_tls = url.starts_with("turns:");
+        if is_tls || url.ends_with("transport=tcp") {
+            let connecting = timeout(PATIENCE, TcpStream::connect(server)).await;
+            let stream = connecting.map_err(|_| RelayFault::Silent)?.map_err(silent)?;
+            return Ok(Self::Stream(if is_tls { tls(url, stream).await? } else { Box::new(stream) }));
         }
-        let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await.ok()?;
-        socket.connect(server).await.ok()?;
-        Some(Self::Udp(socket))
+        let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await.map_err(silent)?;
+        socket.connect(server).await.map_err(silent)?;
+        Ok(Self::Udp(socket))
     }
 
     /// Sends a request until it is answered.
@@ -109,7 +124,10 @@ impl Line {
     async fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
             Self::Udp(socket) => socket.send(message).await.map(drop),
-            Self::Tcp(stream) => stream.write_all(message).await,
+            Self::Stream(stream) => {
+                stream.write_all(message).await?;
+                stream.flush().await
+            }
         }
     }
 
@@ -122,7 +140,7 @@ impl Line {
                 message.truncate(len);
                 Ok(message)
             }
-            Self::Tcp(stream) => {
+            Self::Stream(stream) => {
                 let mut message = vec![0; stun::HEADER];
                 stream.read_exact(&mut message).await?;
                 let len = usize::from(u16::from_be_bytes([message[2], message[3]]));
@@ -135,6 +153,36 @@ impl Line {
             }
         }
     }
+}
+
+/// TLS with whom `url` names, as the authorities of this machine vouch for them.
+async fn tls(url: &str, stream: TcpStream) -> Result<Box<dyn Stream>, RelayFault> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host(url).to_owned()).map_err(|_| RelayFault::Untrusted)?;
+    let shaken = timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+    match shaken.map_err(|_| RelayFault::Silent)? {
+        Ok(stream) => Ok(Box::new(stream)),
+        // What the library says of a certificate; all else is a connection that ended.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(RelayFault::Untrusted),
+        Err(_) => Err(RelayFault::Silent),
+    }
+}
+
+/// The host of a URL, without port and brackets.
+fn host(url: &str) -> &str {
+    let host = url.split_once(':').map_or(url, |(_, rest)| rest);
+    let host = host.split('?').next().unwrap_or_default();
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => host,
+    };
+    host.trim_matches(['[', ']'])
 }
 
 fn message(kind: [u8; 2], transaction: &Transaction, attributes: &[(u16, &[u8])]) -> Vec<u8> {

@@ -180,11 +180,15 @@ test('the shortest nginx configuration is enough for all but WebSockets, and the
 test('through coturn alone, with the names and passwords that we make, the page plays', async () => {
   const host = Object.values(os.networkInterfaces()).flat().find((i) => i.family === 'IPv4' && !i.internal)?.address;
   assert.ok(host, 'this test needs an address beside the loopback');
-  const port = await freePort();
+  const [port, tls] = [await freePort(), await freePort()];
+  const [key, certificate] = [path.join(folder, 'turn-key.pem'), path.join(folder, 'turn-cert.pem')];
+  const names = ['-subj', '/CN=relay', '-addext', `subjectAltName=IP:${host}`, '-addext', 'basicConstraints=critical,CA:FALSE'];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', ...names, '-keyout', key, '-out', certificate], { stdio: 'pipe' });
   const conf = path.join(folder, 'turnserver.conf');
   fs.writeFileSync(conf, replaced(fs.readFileSync(path.join(root, 'deploy/turnserver.conf'), 'utf8'), [
     ['listening-port=3478', `listening-port=${port}\nlistening-ip=${host}\nrelay-ip=${host}`], ['REPLACE-ME', 'south'], ['realm=talk.example', 'realm=localhost'],
     ['allowed-peer-ip=203.0.113.9', `allowed-peer-ip=${host}`],
+    ['no-tls\n', `tls-listening-port=${tls}\ncert=${certificate}\npkey=${key}\n`],
   ]));
   const turn = spawn('turnserver', ['-c', conf, '--log-file', 'stdout', '--pidfile', path.join(folder, 'turn.pid')]);
   started.push(turn);
@@ -203,13 +207,18 @@ test('through coturn alone, with the names and passwords that we make, the page 
       await refused.getByText(words).waitFor({ timeout: 10_000 });
       await refused.context().close();
     }
-    const both = `["turn:${host}:${port}?transport=udp", "turn:${host}:${port}?transport=tcp"]`;
-    const doctor = (secret) => spawnSync(binary, ['doctor', '--json'], {
-      cwd: root, env: { ...process.env, VISAVIS_SERVER__LISTEN: `${host}:${own.port}`, VISAVIS_WEBRTC__TURN__URLS: both, VISAVIS_WEBRTC__TURN__SECRET: secret },
+    const all = `["turn:${host}:${port}?transport=udp", "turn:${host}:${port}?transport=tcp", "turns:${host}:${tls}"]`;
+    const doctor = (secret, trusted) => spawnSync(binary, ['doctor', '--json'], {
+      cwd: root,
+      env: {
+        ...process.env, VISAVIS_SERVER__LISTEN: `${host}:${own.port}`, VISAVIS_WEBRTC__TURN__URLS: all,
+        VISAVIS_WEBRTC__TURN__SECRET: secret, ...(trusted && { SSL_CERT_FILE: trusted }),
+      },
     });
-    const relays = (secret) => JSON.parse(doctor(secret).stdout).findings.filter(({ what }) => what === 'relay');
-    assert.deepEqual(relays('south').map(({ mark }) => mark), ['good', 'good']);
-    assert.deepEqual(relays('north').map(({ code }) => code), ['turn_auth', 'turn_auth']);
+    const relays = (...how) => JSON.parse(doctor(...how).stdout).findings.filter(({ what }) => what === 'relay');
+    assert.deepEqual(relays('south', certificate).map(({ mark }) => mark), ['good', 'good', 'good']);
+    assert.deepEqual(relays('north', certificate).map(({ code }) => code), ['turn_auth', 'turn_auth', 'turn_auth']);
+    assert.equal(relays('south').at(-1).code, 'turn_untrusted');
     const page = await watch(await chromium.newContext(), `${own.url}/?ice=relay`);
     await until('sound and pictures', async () => (await inbound(page)).video?.framesDecoded > 25);
     const pair = await page.evaluate(async () => {

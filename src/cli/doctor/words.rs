@@ -77,6 +77,11 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "{} refuses the password: webrtc.turn.secret must be its static-auth-secret",
         "{} 拒绝了密码：webrtc.turn.secret 必须与它的 static-auth-secret 一致",
     ),
+    (
+        "turn_untrusted",
+        "{} has a certificate that is not trusted here, so browsers will refuse it: renew it, or name the host that it is for",
+        "{} 的证书不受信任，浏览器会拒绝连接：请更新证书，或在地址中使用证书上的主机名",
+    ),
     ("turn_unreachable", "{} does not answer: is it running, is its port open?", "{} 没有应答：是否在运行，端口是否放行？"),
     (
         "llm_key_missing",
