@@ -152,6 +152,11 @@ pub fn udp_dropped(why: &'static str) {
     counter!("visavis_udp_dropped_total", "why" => why).increment(1);
 }
 
+/// A datagram of a handshake was sent again: the other side had not got it.
+pub fn handshake_repeated() {
+    counter!("visavis_handshake_repeated_total").increment(1);
+}
+
 /// A keyframe left for a viewer.
 pub fn keyframe() {
     counter!("visavis_keyframes_total").increment(1);

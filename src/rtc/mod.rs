@@ -7,6 +7,7 @@ mod candidates;
 mod channels;
 mod estimate;
 mod feedback;
+mod flight;
 mod fragment;
 mod life;
 mod link;

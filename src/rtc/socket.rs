@@ -22,6 +22,7 @@ use webrtc::runtime::{
     TokioRuntime, Transmit,
 };
 
+use super::flight::Flights;
 use super::path::Path;
 use super::stun::{self, Datagram, Transaction};
 use crate::metrics;
@@ -92,6 +93,8 @@ pub(super) struct Slot {
     alert: Notify,
     /// Where the peer is.
     path: Mutex<Path>,
+    /// What of the handshake may have to be said again.
+    flights: Mutex<Flights>,
 }
 
 #[derive(Debug, Default)]
@@ -222,6 +225,7 @@ impl UdpMux {
             handshake_datagrams: AtomicU32::new(0),
             alert: Notify::new(),
             path: Mutex::default(),
+            flights: Mutex::default(),
         })
     }
 
@@ -275,6 +279,9 @@ impl UdpMux {
                     slot.deliver(bytes, from);
                     return slot.alert.notify_one();
                 }
+                if matches!(kind, Datagram::Dtls(_)) && !slot.connected.load(Ordering::Relaxed) {
+                    self.repeat(&slot, bytes, from);
+                }
                 slot
             }
             Datagram::Junk => return metrics::udp_dropped("malformed"),
@@ -283,9 +290,33 @@ impl UdpMux {
         slot.deliver(bytes, origin);
     }
 
+    /// A part of the handshake came from `from`: says again what was lost.
+    fn repeat(&self, slot: &Arc<Slot>, bytes: &[u8], from: SocketAddr) {
+        let lost = held(&slot.flights).received(bytes).to_vec();
+        for contents in &lost {
+            metrics::handshake_repeated();
+            let transmit = Transmit { destination: from, ecn: None, contents, segment_size: None, src_ip: None };
+            // What does not go out now is lost once more, and asked for once more.
+            let _ = self.transmit(slot, &mut Context::from_waker(Waker::noop()), &transmit, from);
+        }
+    }
+
     fn send(&self, slot: &Arc<Slot>, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let done = Poll::Ready(Ok(transmit.contents.len()));
+        if matches!(stun::classify(transmit.contents), Datagram::Dtls(_)) && !slot.connected.load(Ordering::Relaxed) {
+            held(&slot.flights).sent(transmit.contents);
+        }
         let to = held(&slot.path).way(transmit.contents, transmit.destination);
+        self.transmit(slot, cx, transmit, to)
+    }
+
+    fn transmit(
+        &self,
+        slot: &Arc<Slot>,
+        cx: &mut Context<'_>,
+        transmit: &Transmit<'_>,
+        to: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        let done = Poll::Ready(Ok(transmit.contents.len()));
         let proven = stun::is_success(transmit.contents);
         let src_ip = {
             let mut routes = self.routes();
@@ -346,6 +377,7 @@ impl Slot {
     /// After this, handshake datagrams are no longer expected.
     pub(super) fn set_connected(&self) {
         self.connected.store(true, Ordering::Relaxed);
+        *held(&self.flights) = Flights::default();
     }
 
     /// Waits for an alert. The WebRTC stack answers a `close_notify` but tells nobody.

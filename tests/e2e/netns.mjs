@@ -45,6 +45,8 @@ export class Network {
     run('ip', 'link', 'add', this.cable, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.name);
     run('ip', 'addr', 'add', `${this.server}/24`, 'dev', this.cable);
     run('ip', 'link', 'set', this.cable, 'up');
+    // Or else a browser finds its network changed when the address of IPv6 is there, and breaks off what it loads.
+    this.in('sh', '-c', 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6');
     this.in('ip', 'link', 'set', 'lo', 'up');
     this.in('ip', 'addr', 'add', `${this.client}/24`, 'dev', 'eth0');
     this.in('ip', 'link', 'set', 'eth0', 'up');
