@@ -11,10 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::UdpMux;
 use super::socket::MAX_DATAGRAM;
+use crate::metrics;
 
 /// Frames that wait for a connection: 300 ms at the most that is sent. Full: the newest is lost and counted.
 const TCP_QUEUE: usize = 64;
@@ -24,6 +25,11 @@ const FIRST_FRAME: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 /// What the kernel may hold back for a connection that is slow: more would only be late.
 const SEND_BUFFER: usize = 64 << 10;
+/// Of it, what is not on its way yet, in bytes: in a network that is gone for a while this would grow old.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 4 << 10;
+/// Who waits for longer than this to send has nothing behind it that is worth sending: media are late, checks are repeated.
+const LATE: Duration = Duration::from_millis(150);
 
 /// Whether a connection that begins with `byte` carries frames: the first is a check, and shorter than a datagram.
 pub fn is_media(byte: u8) -> bool {
@@ -33,7 +39,10 @@ pub fn is_media(byte: u8) -> bool {
 /// Carries media between a connection from `peer` and whoever its first check names, until either is gone.
 pub async fn carry(mux: Arc<UdpMux>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+    let socket = socket2::SockRef::from(&stream);
+    let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
     let local = stream.local_addr().ok().map(|address| address.ip());
     let (mut incoming, outgoing) = stream.into_split();
     let mut frame = Vec::with_capacity(MAX_DATAGRAM);
@@ -75,8 +84,14 @@ async fn write(mut outgoing: OwnedWriteHalf, mut frames: mpsc::Receiver<Vec<u8>>
         framed.clear();
         framed.extend(len.to_be_bytes());
         framed.extend(frame);
+        let began = Instant::now();
         if outgoing.write_all(&framed).await.is_err() {
             return;
+        }
+        if began.elapsed() > LATE {
+            while frames.try_recv().is_ok() {
+                metrics::udp_dropped("tcp_late");
+            }
         }
     }
 }

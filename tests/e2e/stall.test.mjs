@@ -1,5 +1,5 @@
 // Five seconds without a network, while the avatar speaks: nothing is piled up for the viewer, and afterwards it is close to the
-// server again: over UDP as close as before, over TCP within 1.5 s.
+// server again: over UDP as close as before, over TCP within a second.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -71,8 +71,9 @@ for (const protocol of ['udp', 'tcp']) {
     console.log(`${protocol}: pictures ${Math.round(back)} ms after the network's return; sound/picture are ${show(before)} ms old before, ${later.map(show).join(' ')} after; ${Math.round(extra)} packets of sound too many`);
     assert.ok(extra < 50, `${extra} packets more than a second holds came from before`);
     const end = later.at(-1);
-    // Over TCP the sound was 0.8 to 1.4 s older afterwards. Why is not known: the goal of 300 ms is missed there.
-    const more = protocol === 'udp' ? 300 : 1_500;
+    // Over TCP what was on its way comes late and in order, and a browser keeps more sound back for a while: it was 0.2 to 0.8 s
+    // older four seconds afterwards, and less with each second. The goal of 300 ms is missed there.
+    const more = protocol === 'udp' ? 300 : 1_000;
     for (const kind of ['audio', 'video']) assert.ok(end[kind] <= before[kind] + more, `${kind}: ${before[kind]} ms, then ${end[kind]} ms`);
   });
 }
