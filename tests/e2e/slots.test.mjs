@@ -16,8 +16,6 @@ let chromium;
 before(async () => {
   server = await Server.start({
     VISAVIS_SERVER__PAGE: path.join(root, 'tests/e2e/livetalking'),
-    // One heap for all threads, so that what it holds is what is used and not where threads happened to be.
-    MALLOC_ARENA_MAX: '1',
     VISAVIS_SERVER__MAX_SESSIONS: String(PLACES),
     VISAVIS_SERVER__OFFERS_PER_MINUTE: '1000',
   });
