@@ -42,6 +42,21 @@ test('a visit: no fault, no request to another host, words to see, a second view
   await until('the slot', async () => (await count()) === 0);
 });
 
+test('a page of which a part did not come loads itself again, a few times', async () => {
+  const page = await (await context()).newPage();
+  let refused = 2;
+  let asked = 0;
+  await page.route('**/js/latency.js', (route) => {
+    asked += 1;
+    return refused-- > 0 ? route.abort('connectionreset') : route.continue();
+  });
+  await page.goto(`${server.url}/`);
+  await page.waitForFunction(() => document.querySelector('video')?.videoWidth > 0, null, { timeout: 30_000 });
+  assert.ok(asked >= 3, `${asked}`);
+  assert.equal(await page.evaluate(() => sessionStorage.getItem('visavis.reloads')), '0');
+  await page.context().close();
+});
+
 test('the interface follows the browser into Chinese', async () => {
   const page = await watch(await context({ locale: 'zh-CN' }), `${server.url}/`);
   for (const name of ['说出来', '提问']) assert.ok(await page.getByRole('button', { name, exact: true }).isVisible(), name);

@@ -32,6 +32,7 @@ import { Trial } from './trial.js';
 const $ = (selector) => document.querySelector(selector);
 
 dress();
+tab.write('reloads', 0);
 
 const connection = new Connection({
   session: params.session || tab.read('session'),
