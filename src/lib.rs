@@ -30,9 +30,9 @@ pub mod http;
 pub mod offline;
 pub mod server;
 
+pub mod ask;
 mod backoff;
 pub mod bench;
-pub mod ask;
 pub mod cause;
 pub mod cli;
 pub mod config;
