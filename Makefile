@@ -37,7 +37,7 @@ setup-test:
 check:
 	cargo fmt --check
 	cargo clippy --locked --all-targets --features testing -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet --features testing
 
 clean:
 	cargo clean

