@@ -279,7 +279,7 @@ impl UdpMux {
                     slot.deliver(bytes, from);
                     return slot.alert.notify_one();
                 }
-                if matches!(kind, Datagram::Dtls(_)) && !slot.connected.load(Ordering::Relaxed) {
+                if !slot.connected.load(Ordering::Relaxed) && matches!(kind, Datagram::Dtls(_)) {
                     self.repeat(&slot, bytes, from);
                 }
                 slot
@@ -302,7 +302,7 @@ impl UdpMux {
     }
 
     fn send(&self, slot: &Arc<Slot>, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        if matches!(stun::classify(transmit.contents), Datagram::Dtls(_)) && !slot.connected.load(Ordering::Relaxed) {
+        if !slot.connected.load(Ordering::Relaxed) && matches!(stun::classify(transmit.contents), Datagram::Dtls(_)) {
             held(&slot.flights).sent(transmit.contents);
         }
         let to = held(&slot.path).way(transmit.contents, transmit.destination);
