@@ -12,13 +12,13 @@ import { Server, launchOptions, until, watch } from './support.mjs';
 
 const run = (command, ...args) => execFileSync(command, args, { stdio: 'pipe' }).toString();
 
-/** Why these tests cannot run here, or false. */
-export const cannot = (() => {
+/** Why a namespace cannot have this rule of nftables here, or false. */
+function probe(rule = '') {
   if (process.getuid() !== 0) return 'network namespaces need root';
   const name = `vis-probe-${process.pid}`;
   try {
     run('ip', 'netns', 'add', name);
-    run('ip', 'netns', 'exec', name, 'nft', 'list', 'tables');
+    run('ip', 'netns', 'exec', name, 'nft', `add table inet t; add chain inet t c { type filter hook input priority 0; }; add rule inet t c ${rule} drop`);
     return false;
   } catch (error) {
     return `no network namespaces with nftables here: ${error.message.split('\n')[0]}`;
@@ -29,7 +29,13 @@ export const cannot = (() => {
       // It was never made.
     }
   }
-})();
+}
+
+/** Why these tests cannot run here, or false. */
+export const cannot = probe();
+
+/** The same for those that lose some packets. */
+export const cannotLose = cannot || probe('numgen random mod 10 < 3');
 
 export class Network {
   #folder = fs.mkdtempSync(path.join(os.tmpdir(), 'visavis-net-'));

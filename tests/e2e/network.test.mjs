@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Setting, cannot } from './netns.mjs';
+import { Setting, cannot, cannotLose } from './netns.mjs';
 import { inbound, long, sleep, until } from './support.mjs';
 
 /** How long a network loses packets, in seconds. */
@@ -95,7 +95,7 @@ test('a NAT that maps a viewer to another port is followed, without a word from 
   t.diagnostic(`${(await restarts()) - before} restarts`);
 });
 
-test('a network that loses three packets in ten, each way, connects everybody', { skip: cannot }, async (t) => {
+test('a network that loses three packets in ten, each way, connects everybody', { skip: cannotLose }, async (t) => {
   const took = await losing('meta l4proto udp numgen random mod 10 < 3', async () => {
     const visits = [];
     for (let n = 0; n < 6; n += 1) {
@@ -110,7 +110,7 @@ test('a network that loses three packets in ten, each way, connects everybody', 
 });
 
 for (const codec of ['vp8', 'h264']) {
-  test(`a network that loses one packet in twenty, each way, shows ${codec} without a stop of a second`, { skip: cannot }, async (t) => {
+  test(`a network that loses one packet in twenty, each way, shows ${codec} without a stop of a second`, { skip: cannotLose }, async (t) => {
     const page = await here.visit(`http://${network.server}:${server.port}/?codec=${codec}`);
     const [{ id }] = await server.sessions();
     await server.post('/human', { sessionid: id, type: 'echo', text: 'One in twenty is lost, and nobody minds. '.repeat(20) });
