@@ -6,7 +6,7 @@
 use reqwest::{RequestBuilder, Response};
 
 /// Sends what `request` makes; a second time if the connection ended before anything came back.
-pub async fn ask(request: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
+pub(crate) async fn ask(request: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
     match request().send().await {
         Err(error) if error.is_request() && !error.is_connect() && !error.is_timeout() => request().send().await,
         sent => sent,

@@ -30,7 +30,7 @@ pub mod http;
 pub mod offline;
 pub mod server;
 
-pub mod ask;
+mod ask;
 mod backoff;
 pub mod bench;
 pub mod cause;

@@ -57,15 +57,20 @@ pub(super) async fn find(mux: &UdpMux, servers: &StunServers) -> Option<SocketAd
     None
 }
 
-/// The address of a server; the port may be missing (RFC 7064 §3.2, RFC 7065 §3.2).
+/// The address of a server.
 pub(super) async fn resolve(url: &str, v4: bool) -> Option<SocketAddr> {
-    let host = url.split_once(':')?.1;
-    let host = host.split('?').next()?;
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let port = if url.starts_with("turns:") { 5349 } else { 3478 };
-    let host = if has_port { host.to_owned() } else { format!("{host}:{port}") };
-    let mut found = timeout(RESOLVE_TIMEOUT, lookup_host(host)).await.ok()?.ok()?;
+    let mut found = timeout(RESOLVE_TIMEOUT, lookup_host(authority(url)?)).await.ok()?.ok()?;
     found.find(|address| address.is_ipv4() == v4)
+}
+
+/// Host, without brackets, and port, which may be missing (RFC 7064 §3.2, RFC 7065 §3.2).
+pub(super) fn authority(url: &str) -> Option<(&str, u16)> {
+    let (scheme, rest) = url.split_once(':')?;
+    let rest = rest.split('?').next()?;
+    let usual = if scheme == "turns" { 5349 } else { 3478 };
+    let named = rest.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = named.unwrap_or((rest, usual));
+    Some((host.trim_matches(['[', ']']), port))
 }
 
 #[cfg(test)]
@@ -91,6 +96,15 @@ mod tests {
             }
         });
         address
+    }
+
+    #[test]
+    fn a_port_may_be_missing_and_a_host_may_have_brackets() {
+        assert_eq!(authority("stun:talk.example"), Some(("talk.example", 3478)));
+        assert_eq!(authority("turns:talk.example?transport=tcp"), Some(("talk.example", 5349)));
+        assert_eq!(authority("turn:[2001:db8::1]:443?transport=tcp"), Some(("2001:db8::1", 443)));
+        assert_eq!(authority("turns:[2001:db8::1]"), Some(("2001:db8::1", 5349)));
+        assert_eq!(authority("talk.example"), None);
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use super::reflexive::resolve;
+use super::reflexive::{authority, resolve};
 use super::stun::{self, Transaction};
 
 /// An answer may take this long, each of the times that is asked.
@@ -164,7 +164,8 @@ async fn tls(url: &str, stream: TcpStream) -> Result<Box<dyn Stream>, RelayFault
         .expect("ring has the default versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from(host(url).to_owned()).map_err(|_| RelayFault::Untrusted)?;
+    let name =
+        authority(url).and_then(|(host, _)| ServerName::try_from(host.to_owned()).ok()).ok_or(RelayFault::Untrusted)?;
     let shaken = timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
     match shaken.map_err(|_| RelayFault::Silent)? {
         Ok(stream) => Ok(Box::new(stream)),
@@ -172,17 +173,6 @@ async fn tls(url: &str, stream: TcpStream) -> Result<Box<dyn Stream>, RelayFault
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(RelayFault::Untrusted),
         Err(_) => Err(RelayFault::Silent),
     }
-}
-
-/// The host of a URL, without port and brackets.
-fn host(url: &str) -> &str {
-    let host = url.split_once(':').map_or(url, |(_, rest)| rest);
-    let host = host.split('?').next().unwrap_or_default();
-    let host = match host.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => host,
-        _ => host,
-    };
-    host.trim_matches(['[', ']'])
 }
 
 fn message(kind: [u8; 2], transaction: &Transaction, attributes: &[(u16, &[u8])]) -> Vec<u8> {
